@@ -1,0 +1,1 @@
+"""What the pages share: colours, the frame, small parts, charts and the two live widgets."""

@@ -1,0 +1,59 @@
+"""The frame that every page stands in: the rail, the title and the line that answers the page's question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+import marimo as mo
+
+from ui.icons import icon
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One place in the navigation; `bar` says that it also has a place at the foot of a phone's screen."""
+
+    key: str
+    word: str
+    path: str
+    bar: bool = True
+
+
+PAGES: tuple[Page, ...] = (
+    Page("home", "Home", "/"),
+    Page("live", "Live", "/swarm/live"),
+    Page("events", "Events", "/swarm/events"),
+    Page("ledger", "Ledger", "/lightning/ledger", bar=False),
+    Page("memory", "Memory", "/memory", bar=False),
+    Page("router", "Router", "/router/status"),
+    Page("upgrades", "Upgrades", "/self-modify/queue"),
+)
+
+_MARK = (
+    '<svg width="22" height="22" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" '
+    'stroke-linecap="round" aria-hidden="true"><path d="M5 6h14M12 6v12"></path><path d="M8 18h8"></path></svg>'
+)
+
+
+def rail(current: str) -> mo.Html:
+    """Return the navigation with the current page marked: a rail, or a bar at phone width."""
+    links = "".join(_link(page, current=page.key == current) for page in PAGES)
+    mode = "edit" if mo.app_meta().mode == "edit" else "run"
+    return mo.Html(
+        f'<nav class="tw-rail tw-rail-{mode}" aria-label="Pages"><a class="tw-mark" href="/" title="Timmy Workbench">{_MARK}</a>'
+        f'{links}<span class="tw-connection" data-state="connecting" role="status" title="connecting to the live feed">'
+        '<i></i><span class="tw-word">connecting</span></span></nav>'
+    )
+
+
+def header(title: str, line: str, *, plain: str = "") -> mo.Html:
+    """Return a page's title, the first line that answers its question (HTML), and one line of plain words."""
+    below = f'<p class="tw-plain">{escape(plain)}</p>' if plain else ""
+    return mo.Html(f'<header class="tw-header"><h1>{escape(title)}</h1><p class="tw-line">{line}</p>{below}</header>')
+
+
+def _link(page: Page, *, current: bool) -> str:
+    mark = ' aria-current="page"' if current else ""
+    bar = "" if page.bar or current else " tw-wide-only"
+    return f'<a class="tw-nav{bar}" href="{page.path}"{mark}>{icon(page.key, size=20)}<span class="tw-word">{page.word}</span></a>'

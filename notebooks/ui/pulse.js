@@ -1,0 +1,119 @@
+// Keeps a page alive without drawing anything: beats for the kernel, counts times, copies ids, sets the connection dot.
+
+const MINUTE = 60, HOUR = 3600, DAY = 86400;
+
+function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole >= DAY) return `${Math.floor(whole / DAY)} d`;
+  if (whole >= HOUR) return `${Math.floor(whole / HOUR)} h`;
+  if (whole >= MINUTE) return `${Math.floor(whole / MINUTE)} min`;
+  return `${whole} s`;
+}
+
+function words(style, moment) {
+  const seconds = (Date.now() - moment.getTime()) / 1000;
+  if (style === "ago") return `${duration(seconds)} ago`;
+  if (style === "left") return duration(-seconds);
+  return moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+}
+
+function countTimes() {
+  for (const element of document.querySelectorAll("time[data-style]")) {
+    const moment = new Date(element.dateTime);
+    const text = element.firstChild;
+    const now = words(element.dataset.style, moment);
+    // The text node is changed in place, because the page's own renderer still holds on to it.
+    if (text && text.nodeValue !== now) text.nodeValue = now;
+    element.title = moment.toLocaleString();
+  }
+}
+
+async function copy(event) {
+  const button = event.composedPath().find((node) => node.dataset && node.dataset.copy);
+  if (!button) return;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+  } catch {
+    return; // without the permission the whole text is still there on hover
+  }
+  button.classList.add("tw-copied");
+  setTimeout(() => button.classList.remove("tw-copied"), 1200);
+}
+
+const DOTS = {
+  connecting: ["connecting", "connecting to the live feed"],
+  open: ["live", "the live feed is connected"],
+  local: ["local", "this page runs without the server and looks again every few seconds"],
+  lost: ["lost", "the live feed is lost; trying again"],
+};
+
+function showConnection(state) {
+  const dot = document.querySelector(".tw-connection");
+  if (!dot || dot.dataset.state === state) return;
+  dot.dataset.state = state;
+  dot.title = DOTS[state][1];
+  dot.querySelector(".tw-word").textContent = DOTS[state][0];
+}
+
+function render({ model }) {
+  let socket = null, delay = 500, everOpen = false, done = false;
+  let state = "connecting", due = null, last = Date.now(), retry = null;
+  let cursor = model.get("since");
+
+  const beat = () => {
+    due = null;
+    if (document.hidden || done) return;
+    last = Date.now();
+    model.set("beat", model.get("beat") + 1);
+    model.save_changes();
+  };
+  const soon = () => { due = due ?? setTimeout(beat, Math.max(50, last + 1000 - Date.now())); };
+  const show = (next) => { state = next; showConnection(state); };
+
+  const connect = () => {
+    if (done) return;
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    socket = new WebSocket(`${scheme}//${location.host}${model.get("path")}?since=${cursor}`);
+    socket.onmessage = (message) => {
+      const packet = JSON.parse(message.data);
+      if (packet.type === "hello") {
+        everOpen = true; delay = 500; cursor = Math.min(cursor, packet.head);
+        show("open");
+      } else if (packet.events?.length) {
+        const head = packet.events[packet.events.length - 1].seq;
+        if (head > cursor) { cursor = head; soon(); }
+      }
+    };
+    socket.onclose = () => {
+      if (done) return;
+      show(everOpen ? "lost" : "local");
+      delay = Math.min(delay * 2, everOpen ? 10000 : 60000);
+      retry = setTimeout(connect, delay * (0.75 + Math.random() / 2));
+    };
+  };
+
+  const fromFeed = (event) => show(event.detail);
+  if (model.get("follow")) connect();
+  else window.addEventListener("tw-connection", fromFeed);
+
+  const second = setInterval(() => {
+    countTimes();
+    showConnection(state);
+    if (Date.now() - last >= model.get("every_s") * 1000) beat();
+  }, 1000);
+  const wake = () => { if (!document.hidden) soon(); };
+  document.addEventListener("click", copy);
+  document.addEventListener("visibilitychange", wake);
+  countTimes();
+
+  return () => {
+    done = true;
+    clearInterval(second); clearTimeout(due); clearTimeout(retry);
+    document.removeEventListener("click", copy);
+    document.removeEventListener("visibilitychange", wake);
+    window.removeEventListener("tw-connection", fromFeed);
+    socket?.close();
+  };
+}
+
+export default { render };

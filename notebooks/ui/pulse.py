@@ -1,0 +1,29 @@
+"""The pulse: tells a page when to look again, and keeps its times, ids and connection dot alive in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+_HERE = Path(__file__).parent
+
+
+class Pulse(anywidget.AnyWidget):
+    """An invisible widget. `beat` rises when events came (at most once a second), and at least every few seconds.
+
+    Cells that read `pulse.value` run again at each beat; nothing beats while the page is hidden.
+    """
+
+    _esm = _HERE / "pulse.js"
+
+    beat = traitlets.Int(0).tag(sync=True)
+    since = traitlets.Int(0).tag(sync=True)
+    follow = traitlets.Bool(default_value=True).tag(sync=True)
+    every_s = traitlets.Float(5.0).tag(sync=True)
+    path = traitlets.Unicode("/ws/events").tag(sync=True)
+
+    def __init__(self, *, since: int = 0, follow: bool = True, every_s: float = 5.0, **traits: Any) -> None:
+        super().__init__(since=since, follow=follow, every_s=every_s, **traits)

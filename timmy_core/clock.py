@@ -1,0 +1,57 @@
+"""Time, ids and randomness as arguments: what the real ones are, in one place."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Clock(Protocol):
+    """Where code reads the time; tests hand in `timmy_core.testing.FakeClock`."""
+
+    def now(self) -> datetime:
+        """Return the wall time, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds since some fixed point; never goes back."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        """Return the wall time, in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds since some fixed point; never goes back."""
+        return time.monotonic()
+
+
+def new_id() -> str:
+    """Return 32 hex digits: 48 bits of the time in ms, then 80 random bits, so ids sort by time."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def to_us(moment: datetime) -> int:
+    """Return the whole microseconds since 1970 of an aware moment, exactly.
+
+    Raises:
+        ValueError: the moment has no time zone.
+    """
+    if moment.tzinfo is None:
+        message = f"a time without a zone was given ({moment.isoformat()}); add one, for instance tzinfo=UTC"
+        raise ValueError(message)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    """Return the UTC moment of whole microseconds since 1970, exactly."""
+    return _EPOCH + timedelta(microseconds=us)

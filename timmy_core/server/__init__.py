@@ -1,0 +1,1 @@
+"""Pages, API and live feed behind one login: `app` builds the ASGI app, `run` serves it."""

@@ -1,0 +1,94 @@
+"""`/login` and `/logout`: the two pages that hand out the cookie and take it back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from timmy_core.server.auth import SESSION_S, safe_next
+from timmy_core.server.gate import client_address, too_many
+from timmy_core.server.screens import login_screen, logout_screen
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from timmy_core.server.gate import Access
+
+_FORM_BYTES = 16 * 1024
+
+
+def login_routes(access: Access) -> list[Route]:
+    """Return the routes of login and logout."""
+
+    async def show_login(request: Request) -> Response:
+        target = safe_next(request.query_params.get("next", "/"))
+        if "user" in request.scope:
+            return RedirectResponse(target, status_code=303)
+        return login_screen(target=target)
+
+    async def log_in(request: Request) -> Response:
+        form = await _form(request)
+        target, address = safe_next(form.get("next", "/")), client_address(request.scope)
+        if not access.keys.login_required:
+            return RedirectResponse(target, status_code=303)
+        # Nothing is awaited from here to the verdict, so parallel guesses cannot slip past the limit.
+        wait_s = access.limiter.wait_s(address)
+        if wait_s > 0:
+            refusal = too_many(wait_s)
+            return login_screen(target=target, problem=_sentence(refusal.message), status=429, headers=dict(refusal.headers))
+        if not access.keys.password_matches(form.get("password", "")):
+            access.limiter.failed(address)
+            return login_screen(target=target, problem="That password is not right.", status=401)
+        access.limiter.succeeded(address)
+        response = RedirectResponse(target, status_code=303)
+        response.set_cookie(
+            access.cookie_name,
+            access.keys.issue(access.clock.now().timestamp()),
+            max_age=SESSION_S,
+            path="/",
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="strict",
+        )
+        return response
+
+    async def show_logout(request: Request) -> Response:
+        if not access.keys.login_required:
+            return RedirectResponse("/", status_code=303)
+        return logout_screen(token=access.keys.token(request.scope["timmy_session"]))
+
+    async def log_out(request: Request) -> Response:
+        form = await _form(request)
+        session_id: str = request.scope["timmy_session"]
+        if not access.keys.token_matches(session_id, form.get("token", "")):
+            raise HTTPException(403, "this logout was not sent by our own page; open /logout and press the button")
+        access.keys.revoke(session_id)
+        response = RedirectResponse("/login" if access.keys.login_required else "/", status_code=303)
+        response.delete_cookie(access.cookie_name, path="/", httponly=True, samesite="strict")
+        return response
+
+    return [
+        Route("/login", show_login, methods=["GET"]),
+        Route("/login", log_in, methods=["POST"]),
+        Route("/logout", show_logout, methods=["GET"]),
+        Route("/logout", log_out, methods=["POST"]),
+    ]
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """Return the fields of a small form; the first value of each."""
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _FORM_BYTES:
+            raise HTTPException(413, f"the form is larger than {_FORM_BYTES} bytes")
+    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20, errors="replace")
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."

@@ -1,0 +1,361 @@
+"""The engine: every write of the process goes through one thread that groups waiting writes into one durable commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from timmy_core.errors import StoreBusyError, StoreClosedError, StoreError, StoreFullError
+from timmy_core.store.bell import Bell, BellWatcher
+from timmy_core.store.migrations import MIGRATIONS
+
+T = TypeVar("T")
+Connection = sqlite3.Connection
+
+SQLITE_VERSION: Final = sqlite3.sqlite_version
+MAX_GROUP: Final = 512  # writes in one commit; more would only make the first one wait longer
+MAX_QUEUE: Final = 10_000  # writes that nobody waits for; past this `submit` refuses
+MAX_IDLE_READERS: Final = 8
+
+_WRITER_PRAGMAS: Final = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA busy_timeout=10000",
+    "PRAGMA wal_autocheckpoint=1000",
+    "PRAGMA journal_size_limit=67108864",
+    "PRAGMA mmap_size=0",
+    "PRAGMA cache_size=-16000",
+    "PRAGMA trusted_schema=OFF",
+    "PRAGMA foreign_keys=ON",
+)
+_READER_PRAGMAS: Final = (
+    "PRAGMA query_only=ON",
+    "PRAGMA mmap_size=0",
+    "PRAGMA cache_size=-16000",
+    "PRAGMA trusted_schema=OFF",
+)
+
+# SQLite's primary result codes in the house's words: (error, what was wrong, what to do).
+_ERRORS: Final[dict[int, tuple[type[StoreError], str, str]]] = {
+    sqlite3.SQLITE_FULL: (StoreFullError, "the disk is full", "free some room and try again; nothing was changed"),
+    sqlite3.SQLITE_IOERR: (StoreError, "the disk failed to read or write", "check the disk; nothing was acknowledged"),
+    sqlite3.SQLITE_CORRUPT: (StoreError, "the database file is damaged", "restore it from a backup"),
+    sqlite3.SQLITE_NOTADB: (StoreError, "the file is not a database", "move it away or name another home"),
+    sqlite3.SQLITE_READONLY: (StoreError, "the database cannot be written", "give yourself write access to the home"),
+    sqlite3.SQLITE_CANTOPEN: (StoreError, "the database cannot be opened", "check that the home exists and is yours"),
+    sqlite3.SQLITE_BUSY: (StoreError, "the database stayed locked", "close other programs that have it open"),
+}
+
+
+@dataclass(slots=True)
+class _Unit:
+    """One write: a function that runs inside the transaction, and the future its caller waits on."""
+
+    run: Callable[[Connection], Any]
+    future: Future[Any]
+
+
+class Store:
+    """One SQLite file in WAL mode; writes are grouped, durable when they return, and serialised over processes.
+
+    A write is acknowledged only after COMMIT with `synchronous=FULL`, so it survives `kill -9` and power loss.
+    Before each transaction the writer takes an exclusive `flock` on `<path>.lock`, which gives processes a fair
+    queue and is released by the kernel when one dies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pid = os.getpid()
+        self._closing = threading.Lock()
+        self._closed = False
+        self._queue: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
+        self._idle: queue.LifoQueue[Connection] = queue.LifoQueue(MAX_IDLE_READERS)
+        self._lock_fd = -1
+        self._writer: Connection
+        self._bell: Bell
+        self._thread: threading.Thread
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Open the store, creating and migrating it where needed.
+
+        Raises:
+            StoreError: the file cannot be opened, is damaged, or was written by a later version.
+        """
+        store = cls(path)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            store._lock_fd = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            store._bell = Bell(store.bell_path)
+        except OSError as error:
+            if store._lock_fd >= 0:
+                os.close(store._lock_fd)
+            message = f"the home {path.parent} cannot be used: {error.strerror}; name another with --home or TIMMY_HOME"
+            raise StoreError(message) from error
+        try:
+            store._writer = store._open_writer()
+        except BaseException:
+            store._bell.close()
+            os.close(store._lock_fd)
+            raise
+        store._thread = threading.Thread(target=store._run, name="timmy-writer", daemon=True)
+        store._thread.start()
+        return store
+
+    @property
+    def bell_path(self) -> Path:
+        """The file that is written to after each commit."""
+        return self.path.with_name(self.path.name + ".bell")
+
+    def watch(self) -> BellWatcher:
+        """Return an armed watcher of the doorbell; close it."""
+        return BellWatcher(self.bell_path)
+
+    # Writing -------------------------------------------------------------------------------------------------
+
+    def write(self, run: Callable[[Connection], T]) -> T:
+        """Run `run` inside the next group commit and return its result once it is durable.
+
+        `run` gets the writer's connection, inside a transaction and a savepoint of its own: what it raises undoes
+        its own statements only and reaches the caller as it is. It must not commit, block or keep the connection.
+
+        Raises:
+            StoreFullError: the disk is full; nothing was kept.
+            StoreClosedError: the store is closed.
+            StoreError: the transaction could not be committed.
+        """
+        return self._enqueue(run).result()
+
+    async def awrite(self, run: Callable[[Connection], T]) -> T:
+        """Do as `write`, without blocking the event loop; a cancelled caller's write is dropped if it has not begun."""
+        return await asyncio.wrap_future(self._enqueue(run))
+
+    def submit(self, run: Callable[[Connection], T]) -> Future[T]:
+        """Queue a write that nobody waits for, in order with the others.
+
+        Raises:
+            StoreBusyError: `MAX_QUEUE` writes wait already.
+        """
+        if self._queue.qsize() >= MAX_QUEUE:
+            message = f"{MAX_QUEUE:,} writes wait for the disk already; slow down or wait for them"
+            raise StoreBusyError(message)
+        return self._enqueue(run)
+
+    def _enqueue(self, run: Callable[[Connection], T]) -> Future[T]:
+        unit = _Unit(run, Future())
+        with self._closing:
+            self._check_open()
+            self._queue.put(unit)
+        return unit.future
+
+    def _check_open(self) -> None:
+        if self._closed:
+            message = f"the store {self.path} is closed; open it again"
+            raise StoreClosedError(message)
+        if os.getpid() != self._pid:
+            message = f"the store {self.path} was opened by process {self._pid}; open it anew after a fork"
+            raise StoreClosedError(message)
+
+    def _run(self) -> None:
+        """Serve the queue until the closing mark comes; what stands before the mark is still written."""
+        last = False
+        while not last:
+            first = self._queue.get()
+            if first is None:
+                return
+            group = [first]
+            while len(group) < MAX_GROUP:
+                try:
+                    unit = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if unit is None:
+                    last = True
+                    break
+                group.append(unit)
+            self._commit(group)
+
+    def _commit(self, group: list[_Unit]) -> None:
+        live = [unit for unit in group if unit.future.set_running_or_notify_cancel()]
+        try:
+            with self._exclusive():
+                outcomes = self._transaction(live)
+        except BaseException as error:  # noqa: BLE001 - whatever it was, the callers wait for it and the thread goes on
+            refused = _translate(error, self.path)
+            for unit in live:
+                unit.future.set_exception(refused)
+            return
+        self._bell.ring()
+        for unit, (result, problem) in zip(live, outcomes, strict=True):
+            if problem is None:
+                unit.future.set_result(result)
+            else:
+                unit.future.set_exception(problem)
+
+    def _transaction(self, group: list[_Unit]) -> list[tuple[Any, BaseException | None]]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = [self._step(unit) for unit in group]
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+        return outcomes
+
+    def _step(self, unit: _Unit) -> tuple[Any, BaseException | None]:
+        """Run one unit in its savepoint; its own error undoes it alone, a lost transaction undoes the group."""
+        self._writer.execute("SAVEPOINT unit")
+        try:
+            result = unit.run(self._writer)
+        except BaseException as error:
+            # A full or failing disk rolls the whole transaction back inside SQLite; then nobody's write is kept.
+            if not self._writer.in_transaction:
+                raise
+            self._writer.execute("ROLLBACK TO unit")
+            self._writer.execute("RELEASE unit")
+            return None, _translate(error, self.path) if isinstance(error, sqlite3.Error) else error
+        self._writer.execute("RELEASE unit")
+        return result, None
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    # Reading -------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Yield a read-only connection for a short read; an open one would let the write-ahead log grow.
+
+        Raises:
+            StoreClosedError: the store is closed.
+            StoreError: the file could not be read.
+        """
+        self._check_open()
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            connection = self._open_reader()
+        try:
+            yield connection
+        except sqlite3.Error as error:
+            connection.close()
+            raise _translate(error, self.path) from error
+        except BaseException:
+            connection.close()
+            raise
+        if self._closed:
+            connection.close()
+            return
+        try:
+            self._idle.put_nowait(connection)
+        except queue.Full:
+            connection.close()
+
+    # Opening and closing -------------------------------------------------------------------------------------
+
+    def _open_writer(self) -> Connection:
+        try:
+            if not self.path.exists():
+                # Created here for its mode only. An existing file is never opened apart from SQLite: closing such a
+                # descriptor would drop this process's locks on it.
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            with self._exclusive():
+                connection = sqlite3.connect(
+                    self.path, isolation_level=None, check_same_thread=False, cached_statements=256
+                )
+                try:
+                    for pragma in _WRITER_PRAGMAS:
+                        connection.execute(pragma)
+                    _migrate(connection, self.path)
+                except BaseException:
+                    connection.close()
+                    raise
+        except (sqlite3.Error, OSError) as error:
+            raise _translate(error, self.path) from error
+        return connection
+
+    def _open_reader(self) -> Connection:
+        try:
+            connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=ro",
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=10,
+            )
+            for pragma in _READER_PRAGMAS:
+                connection.execute(pragma)
+        except sqlite3.Error as error:
+            raise _translate(error, self.path) from error
+        return connection
+
+    def close(self) -> None:
+        """Write what is queued, then close every connection; closing twice is harmless."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
+        with self._exclusive():
+            # The last connection checkpoints as it closes, so it closes under the lock too.
+            self._writer.close()
+        self._bell.ring()
+        self._bell.close()
+        os.close(self._lock_fd)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def size_bytes(self) -> int:
+        """The size of the database and its write-ahead log, in bytes."""
+        names = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(name.stat().st_size for name in names if name.exists())
+
+
+def _migrate(connection: Connection, path: Path) -> None:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        message = (
+            f"{path} was written by a later version (schema {version}, this one knows {len(MIGRATIONS)}); "
+            "upgrade timmy-workbench to open it"
+        )
+        raise StoreError(message)
+    for number, script in enumerate(MIGRATIONS[version:], version + 1):
+        try:
+            connection.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version={number};COMMIT;")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _translate(error: BaseException, path: Path) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, OSError):
+        message = f"{path}: {error.strerror or error}; check the disk and the rights of the home"
+        return StoreError(message)
+    code = getattr(error, "sqlite_errorcode", None)
+    kind, what, mend = _ERRORS.get((code or 0) & 0xFF, (StoreError, f"the database refused ({error})", ""))
+    return kind(f"{path}: {what}" + (f"; {mend}" if mend else ""))

@@ -1,0 +1,112 @@
+"""The schema as an append-only list: a migration that was released is never edited, only followed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_EVENTS: Final = """
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The epoch tells a reader with a cursor that this is not the log it read before (a restore, a new home).
+INSERT INTO meta (key, value) VALUES ('epoch', lower(hex(randomblob(16))));
+
+CREATE TABLE events (
+    seq        INTEGER PRIMARY KEY,
+    id         TEXT    NOT NULL UNIQUE,
+    event_type TEXT    NOT NULL,
+    source     TEXT    NOT NULL,
+    task_id    TEXT,
+    agent_id   TEXT,
+    trace_id   TEXT,
+    data       TEXT,                 -- JSON; NULL once redacted
+    ts         INTEGER NOT NULL,     -- microseconds since 1970, UTC
+    v          INTEGER NOT NULL,
+    salt       BLOB    NOT NULL,
+    data_hash  BLOB    NOT NULL,
+    hash       BLOB    NOT NULL
+) STRICT;
+CREATE INDEX events_task  ON events (task_id, seq)  WHERE task_id  IS NOT NULL;
+CREATE INDEX events_agent ON events (agent_id, seq) WHERE agent_id IS NOT NULL;
+CREATE INDEX events_trace ON events (trace_id, seq) WHERE trace_id IS NOT NULL;
+CREATE INDEX events_type  ON events (event_type, seq);
+
+-- The check on the id stands here too, because INSERT OR REPLACE would delete without asking the trigger below.
+CREATE TRIGGER events_in_order BEFORE INSERT ON events
+WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM events) OR EXISTS (SELECT 1 FROM events WHERE id = NEW.id)
+BEGIN SELECT raise(ABORT, 'events are appended in order, each id once'); END;
+
+CREATE TRIGGER events_kept BEFORE DELETE ON events
+BEGIN SELECT raise(ABORT, 'events are append-only: a row is never deleted'); END;
+
+-- The one change allowed is redaction: data and salt are nulled, and all that the chain covers stays.
+CREATE TRIGGER events_unchanged BEFORE UPDATE ON events
+WHEN NOT (
+    NEW.data IS NULL AND NEW.salt = zeroblob(16)
+    AND NEW.seq = OLD.seq AND NEW.id = OLD.id AND NEW.event_type = OLD.event_type AND NEW.source = OLD.source
+    AND NEW.task_id IS OLD.task_id AND NEW.agent_id IS OLD.agent_id AND NEW.trace_id IS OLD.trace_id
+    AND NEW.ts = OLD.ts AND NEW.v = OLD.v AND NEW.data_hash = OLD.data_hash AND NEW.hash = OLD.hash
+)
+BEGIN SELECT raise(ABORT, 'events are append-only: only redaction may change a row'); END;
+"""
+
+_ROUTER: Final = """
+-- One row an attempt (ADR 020); written with its llm.* event in one transaction.
+CREATE TABLE provider_metrics (
+    id             INTEGER PRIMARY KEY,
+    event_seq      INTEGER NOT NULL,
+    ts             INTEGER NOT NULL,  -- microseconds since 1970, UTC
+    trace_id       TEXT    NOT NULL,
+    attempt        INTEGER NOT NULL,  -- 0 for the first provider of a request
+    provider       TEXT    NOT NULL,
+    model          TEXT    NOT NULL,
+    outcome        TEXT    NOT NULL CHECK (outcome IN ('completed', 'failed', 'cancelled', 'skipped')),
+    error_class    TEXT,
+    latency_us     INTEGER NOT NULL,
+    first_token_us INTEGER,
+    input_tokens   INTEGER,
+    output_tokens  INTEGER,
+    cost_microusd  INTEGER,
+    message        TEXT    NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX provider_metrics_provider ON provider_metrics (provider, id);
+CREATE INDEX provider_metrics_outcome  ON provider_metrics (provider, outcome, id);
+CREATE INDEX provider_metrics_ts       ON provider_metrics (ts);
+
+-- Running totals, so that a status never counts the whole table.
+CREATE TABLE provider_totals (
+    provider TEXT PRIMARY KEY,
+    requests INTEGER NOT NULL,
+    errors   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What each breaker remembers across a restart.
+CREATE TABLE provider_circuits (
+    provider   TEXT    NOT NULL,
+    model      TEXT    NOT NULL,
+    state      TEXT    NOT NULL CHECK (state IN ('closed', 'open', 'half_open')),
+    failures   INTEGER NOT NULL,
+    open_until INTEGER,               -- microseconds since 1970, UTC: wall time, so that it holds after a restart
+    changed_at INTEGER NOT NULL,
+    PRIMARY KEY (provider, model)
+) STRICT, WITHOUT ROWID;
+"""
+
+_CONVERSATION: Final = """
+CREATE TABLE turns (
+    id       INTEGER PRIMARY KEY,
+    session  TEXT    NOT NULL,
+    role     TEXT    NOT NULL CHECK (role IN ('user', 'assistant')),
+    content  TEXT    NOT NULL,
+    provider TEXT,                    -- who answered; NULL for what the user said
+    model    TEXT,
+    offline  INTEGER NOT NULL DEFAULT 0,
+    trace_id TEXT    NOT NULL,
+    ts       INTEGER NOT NULL         -- microseconds since 1970, UTC
+) STRICT;
+CREATE INDEX turns_session ON turns (session, id);
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_EVENTS, _ROUTER, _CONVERSATION)

@@ -1,0 +1,1 @@
+"""The swarm: Timmy itself, and the agents, tasks and bids around it."""
