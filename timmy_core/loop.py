@@ -61,7 +61,7 @@ class LoopThread:
         """
         if self._is_here():
             coro.close()
-            message = "a blocking call was made on Timmy's own event loop, which would wait for itself; await it instead"
+            message = "a blocking call was made on Timmy's own event loop and would wait for itself; await it instead"
             raise TimmyError(message)
         future = self._start(coro)
         try:
@@ -117,7 +117,9 @@ class LoopThread:
                 raise LoopClosedError(message)
             return asyncio.run_coroutine_threadsafe(coro, self._running())
 
-    def _spawn(self, coro: Coroutine[Any, Any, None], ended: Callable[[asyncio.Task[None]], None]) -> Callable[[], None]:
+    def _spawn(
+        self, coro: Coroutine[Any, Any, None], ended: Callable[[asyncio.Task[None]], None]
+    ) -> Callable[[], None]:
         """Start a task and return what cancels it; `ended` is called even if it is cancelled before it began."""
         tasks: list[asyncio.Task[None]] = []
 
@@ -301,7 +303,7 @@ class SyncStream(_Bridged[T], Iterator[T]):
         if self._over:
             raise StopIteration
         if self._thread._is_here():  # noqa: SLF001 - one module
-            message = "a blocking stream was read on Timmy's own event loop, which would wait for itself; use `async for`"
+            message = "a blocking stream was read on Timmy's own event loop and would wait for itself; use `async for`"
             raise TimmyError(message)
         try:
             self._ensure_pump()

@@ -47,9 +47,9 @@ def rail(current: str) -> mo.Html:
     )
 
 
-def header(title: str, line: str, *, plain: str = "") -> mo.Html:
-    """Return a page's title, the first line that answers its question (HTML), and one line of plain words."""
-    below = f'<p class="tw-plain">{escape(plain)}</p>' if plain else ""
+def header(title: str, line: str, *, plain: str = "", more: str = "") -> mo.Html:
+    """Return a page's title, the first line that answers its question, one line of plain words, and more (HTML)."""
+    below = (f'<p class="tw-plain">{escape(plain)}</p>' if plain else "") + more
     return mo.Html(f'<header class="tw-header"><h1>{escape(title)}</h1><p class="tw-line">{line}</p>{below}</header>')
 
 

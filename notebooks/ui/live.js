@@ -79,14 +79,14 @@ class Follower {
     this.socket.onclose = (event) => this.closed(event);
   }
   take(packet) {
-    if (packet.type === "hello") this.greeted(packet);
+    if (packet.kind === "hello") this.greeted(packet);
     else if (packet.events) this.onEvents(packet.events);
   }
   greeted(packet) {
     this.everOpen = true; this.delay = 300;
     const other = this.buffer.epoch !== null && this.buffer.epoch !== packet.epoch;
     this.buffer.epoch = packet.epoch;
-    if (other || packet.head < this.buffer.cursor) {
+    if (other || packet.reset || packet.head < this.buffer.cursor) {
       // Another log (a restored or new home): what is shown belongs to the old one, and its cursor means nothing here.
       this.buffer.reset(Math.max(0, packet.head - 200));
       this.onEvents([]);
@@ -99,7 +99,7 @@ class Follower {
     if (this.done) return;
     if (!this.everOpen) {
       this.local = true;
-      this.model.send({ type: "follow", since: this.buffer.cursor });
+      this.model.send({ kind: "follow", since: this.buffer.cursor });
       this.onState("local");
       return;
     }

@@ -58,7 +58,7 @@ class LiveFeed(anywidget.AnyWidget):
 
     def _asked(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
         """Follow from the cursor that the browser names; a later wish replaces an earlier one."""
-        if content.get("type") != "follow":
+        if content.get("kind") != "follow":
             return
         if self._stop is not None:
             self._stop.set()
@@ -80,4 +80,4 @@ def _follow(tail: Tail, since: int, stop: threading.Event, send: Callable[[Any],
         if stop.is_set():
             return
         for start in range(0, len(events), batch):
-            send({"type": "events", "events": [event.as_dict() for event in events[start : start + batch]]})
+            send({"kind": "events", "events": [event.as_dict() for event in events[start : start + batch]]})

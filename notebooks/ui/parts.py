@@ -27,7 +27,7 @@ SUMMARY_KEYS: tuple[str, ...] = (
     "error.type",
     "error_class",
     "message",
-    "error.message",
+    "timmy.message",
     "reason",
     "title",
     "description",
@@ -39,6 +39,7 @@ SUMMARY_KEYS: tuple[str, ...] = (
     "status",
     "amount_msat",
     "latency_ms",
+    "timmy.latency_ms",
     "failures",
 )
 SUMMARY_PARTS = 3
@@ -98,8 +99,9 @@ def ago(moment: datetime | None, *, now: datetime | None = None) -> str:
 
 
 def until(moment: datetime, *, now: datetime | None = None) -> str:
-    """Return the time left to a moment as `41 s`; the browser keeps it counting down."""
-    return _time(moment, "left", duration((moment - (now or datetime.now(UTC))).total_seconds()))
+    """Return the time left to a probe as `in 41 s`, or that it is due; the browser keeps it counting down."""
+    seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    return _time(moment, "left", f"in {duration(seconds)}" if seconds > 0 else "with the next question")
 
 
 def clock(moment: datetime) -> str:

@@ -13,7 +13,7 @@ function duration(seconds) {
 function words(style, moment) {
   const seconds = (Date.now() - moment.getTime()) / 1000;
   if (style === "ago") return `${duration(seconds)} ago`;
-  if (style === "left") return duration(-seconds);
+  if (style === "left") return seconds < 0 ? `in ${duration(-seconds)}` : "with the next question";
   return moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
 }
 
@@ -68,7 +68,7 @@ function render({ model }) {
     model.save_changes();
   };
   const soon = () => { due = due ?? setTimeout(beat, Math.max(50, last + 1000 - Date.now())); };
-  const show = (next) => { state = next; showConnection(state); };
+  const show = (next) => { state = next; if (model.get("dot")) showConnection(state); };
 
   const connect = () => {
     if (done) return;
@@ -76,7 +76,7 @@ function render({ model }) {
     socket = new WebSocket(`${scheme}//${location.host}${model.get("path")}?since=${cursor}`);
     socket.onmessage = (message) => {
       const packet = JSON.parse(message.data);
-      if (packet.type === "hello") {
+      if (packet.kind === "hello") {
         everOpen = true; delay = 500; cursor = Math.min(cursor, packet.head);
         show("open");
       } else if (packet.events?.length) {
@@ -94,11 +94,11 @@ function render({ model }) {
 
   const fromFeed = (event) => show(event.detail);
   if (model.get("follow")) connect();
-  else window.addEventListener("tw-connection", fromFeed);
+  else if (model.get("dot")) window.addEventListener("tw-connection", fromFeed);
 
   const second = setInterval(() => {
     countTimes();
-    showConnection(state);
+    show(state);
     if (Date.now() - last >= model.get("every_s") * 1000) beat();
   }, 1000);
   const wake = () => { if (!document.hidden) soon(); };

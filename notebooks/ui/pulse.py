@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import anywidget
 import traitlets
@@ -15,6 +14,12 @@ class Pulse(anywidget.AnyWidget):
     """An invisible widget. `beat` rises when events came (at most once a second), and at least every few seconds.
 
     Cells that read `pulse.value` run again at each beat; nothing beats while the page is hidden.
+
+    Args:
+        since: the seq that the page has already seen.
+        follow: keep a connection to the live feed; without one it only beats every `every_s` seconds.
+        dot: show the state of the connection in the frame; only one pulse a page may.
+        every_s: the longest time between two beats, in seconds.
     """
 
     _esm = _HERE / "pulse.js"
@@ -22,8 +27,9 @@ class Pulse(anywidget.AnyWidget):
     beat = traitlets.Int(0).tag(sync=True)
     since = traitlets.Int(0).tag(sync=True)
     follow = traitlets.Bool(default_value=True).tag(sync=True)
+    dot = traitlets.Bool(default_value=True).tag(sync=True)
     every_s = traitlets.Float(5.0).tag(sync=True)
     path = traitlets.Unicode("/ws/events").tag(sync=True)
 
-    def __init__(self, *, since: int = 0, follow: bool = True, every_s: float = 5.0, **traits: Any) -> None:
-        super().__init__(since=since, follow=follow, every_s=every_s, **traits)
+    def __init__(self, *, since: int = 0, follow: bool = True, dot: bool = True, every_s: float = 5.0) -> None:
+        super().__init__(since=since, follow=follow, dot=dot, every_s=every_s)

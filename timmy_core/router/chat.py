@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 Role = Literal["system", "user", "assistant"]
 Circuit = Literal["closed", "open", "half_open"]
@@ -239,5 +239,5 @@ def _as_message(message: Message | Mapping[str, str]) -> Message:
         raise ValueError(text)
     if not isinstance(content, str):
         text = f"message content has to be text, not {type(content).__name__}"
-        raise ValueError(text)
-    return Message(role, content)
+        raise ValueError(text)  # noqa: TRY004 - one error for every wrong message
+    return Message(cast("Role", role), content)

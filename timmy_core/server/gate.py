@@ -95,9 +95,12 @@ class Gate:
 
     def _decide(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Return why not, or None and leave `user` and `timmy_session` in the scope."""
+        refusal = self._check_host(headers)
+        if refusal is not None:
+            return refusal
         session, bearer_refusal, bearer = self._identify(scope, headers)
         scope["timmy_session"] = session or ""
-        refusal = self._check_host(headers) or self._check_origin(scope, headers, bearer=bearer) or _check_size(headers)
+        refusal = self._check_origin(scope, headers, bearer=bearer) or _check_size(headers)
         if refusal is not None:
             return refusal
         known = bearer or session is not None
@@ -226,8 +229,8 @@ def _target(scope: Scope) -> str:
 
 
 def _with_security_headers(send: Send, host: str, *, secure: bool) -> Send:
-    defaults = {
-        "Content-Security-Policy": _policy(host),
+    policy = _policy(host)
+    ours = {
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
         # Not "no-referrer": with that, browsers send "Origin: null" with our own forms.
@@ -236,7 +239,7 @@ def _with_security_headers(send: Send, host: str, *, secure: bool) -> Send:
         "Cross-Origin-Resource-Policy": "same-origin",
     }
     if secure:
-        defaults["Strict-Transport-Security"] = "max-age=31536000"
+        ours["Strict-Transport-Security"] = "max-age=31536000"
 
     async def send_secured(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -244,8 +247,8 @@ def _with_security_headers(send: Send, host: str, *, secure: bool) -> Send:
             # marimo lets every origin read its answers; nobody but our own pages may.
             for name in [name for name in headers if name.lower().startswith("access-control-")]:
                 del headers[name]
-            for name, value in defaults.items():
-                headers.setdefault(name, value)
+            headers.setdefault("Content-Security-Policy", policy)
+            headers.update(ours)
         await send(message)
 
     return send_secured

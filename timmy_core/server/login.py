@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from timmy_core.server.gate import Access
 
 _FORM_BYTES = 16 * 1024
+_FORM_FIELDS = 20
 
 
 def login_routes(access: Access) -> list[Route]:
@@ -86,7 +87,10 @@ async def _form(request: Request) -> dict[str, str]:
         body += piece
         if len(body) > _FORM_BYTES:
             raise HTTPException(413, f"the form is larger than {_FORM_BYTES} bytes")
-    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20, errors="replace")
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_FORM_FIELDS, errors="replace")
+    except ValueError:
+        raise HTTPException(400, f"the form has more than {_FORM_FIELDS} fields") from None
     return {name: values[0] for name, values in fields.items()}
 
 

@@ -9,6 +9,7 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -359,3 +360,21 @@ def _translate(error: BaseException, path: Path) -> StoreError:
     code = getattr(error, "sqlite_errorcode", None)
     kind, what, mend = _ERRORS.get((code or 0) & 0xFF, (StoreError, f"the database refused ({error})", ""))
     return kind(f"{path}: {what}" + (f"; {mend}" if mend else ""))
+
+
+def lock_is_stuck(path: Path, *, patience_s: float = 2.0) -> bool:
+    """Whether a process holds a store's write lock for all of `patience_s` seconds; a healthy one does so for ms."""
+    deadline = time.monotonic() + patience_s
+    fd = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    return True
+                time.sleep(0.01)
+            else:
+                return False
+    finally:
+        os.close(fd)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -86,12 +86,24 @@ class Cascade(Protocol):
     """What the agent asks; the router's own face fits."""
 
     async def chat(
-        self, messages: Sequence[dict[str, str]], *, deadline_s: float | None, trace_id: str, agent_id: str
+        self,
+        messages: Sequence[dict[str, str]],
+        *,
+        deadline_s: float | None,
+        trace_id: str,
+        agent_id: str,
+        session: str,
     ) -> Any:
         """Return an answer."""
 
     def stream(
-        self, messages: Sequence[dict[str, str]], *, deadline_s: float | None, trace_id: str, agent_id: str
+        self,
+        messages: Sequence[dict[str, str]],
+        *,
+        deadline_s: float | None,
+        trace_id: str,
+        agent_id: str,
+        session: str,
     ) -> AsyncIterator[Any]:
         """Yield parts; the last one has the attribute `answer`."""
 
@@ -139,14 +151,18 @@ class Agent:
         """
         question = await self._begin(text, session)
         answer = await self._cascade.chat(
-            question.messages, deadline_s=deadline_s, trace_id=question.trace_id, agent_id=self._settings.name
+            question.messages,
+            deadline_s=deadline_s,
+            trace_id=question.trace_id,
+            agent_id=self._settings.name,
+            session=session,
         )
         await self._finish(question, answer)
         return answer
 
     async def ask_stream(
         self, text: str, *, session: str = "default", deadline_s: float | None = None
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Yield the router's stream parts; the last one, with the whole answer, comes once the answer is durable.
 
         Raises:
@@ -155,7 +171,11 @@ class Agent:
         """
         question = await self._begin(text, session)
         parts = self._cascade.stream(
-            question.messages, deadline_s=deadline_s, trace_id=question.trace_id, agent_id=self._settings.name
+            question.messages,
+            deadline_s=deadline_s,
+            trace_id=question.trace_id,
+            agent_id=self._settings.name,
+            session=session,
         )
         async for part in parts:
             answer = getattr(part, "answer", None)

@@ -1,0 +1,75 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["marimo", "timmy-workbench"]
+#
+# [tool.marimo.display]
+# theme = "system"
+# ///
+
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="full", app_title="Live · Timmy", css_file="ui/theme.css")
+
+with app.setup:
+    import marimo as mo
+
+    from timmy_core import open_timmy
+    from ui import frame
+    from ui.live import LiveFeed
+    from ui.pulse import Pulse
+
+    REPLAY = 200
+
+
+@app.cell
+def core():
+    timmy = open_timmy()
+    return (timmy,)
+
+
+@app.cell
+def rail():
+    frame.rail("live")
+    return
+
+
+@app.cell
+def headline():
+    frame.header("Live", "Everything that happens, as it happens; newest first.")
+    return
+
+
+@app.cell
+def pulse():
+    # The feed below tells the connection dot how it is, so the pulse needs no connection of its own.
+    mo.ui.anywidget(Pulse(follow=False, every_s=3600))
+    return
+
+
+@app.cell
+def feed(timmy):
+    log = timmy.events
+    mo.ui.anywidget(LiveFeed(lambda since, stop: log.tail(since, stop.is_set), since=replay_from(log.head()[0])))
+    return
+
+
+@app.function
+def replay_from(head):
+    """Return the cursor that shows the last few events first."""
+    return max(0, head - REPLAY)
+
+
+@app.cell
+def test_cells():
+    def test_a_short_log_is_replayed_whole():
+        assert replay_from(3) == 0
+
+    def test_a_long_log_starts_near_its_head():
+        assert replay_from(1000) == 1000 - REPLAY
+
+    return
+
+
+if __name__ == "__main__":
+    app.run()

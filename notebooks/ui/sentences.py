@@ -1,0 +1,115 @@
+"""The first line of a page: what the reader came to ask, answered in words. All texts are HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from ui import palette, parts
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from timmy_core.router.chat import ProviderStatus
+
+_START: dict[str, str] = {
+    "ollama": "`ollama serve`, then `ollama pull {model}`",
+    "openai": "start the server at its `base_url`, or give `api_key` in timmy.toml",
+    "anthropic": "`export ANTHROPIC_API_KEY=…`",
+}
+
+
+def models(providers: Sequence[ProviderStatus]) -> list[ProviderStatus]:
+    """Return the providers that can be a model, in the order in which they are asked."""
+    return sorted((p for p in providers if p.kind != "offline"), key=lambda p: (p.priority, p.name))
+
+
+def standing(provider: ProviderStatus) -> tuple[parts.State, str]:
+    """Return how a provider stands, as the state and the word of its pill."""
+    if not provider.configured:
+        return "off", "not set up"
+    if provider.circuit == "open":
+        return "bad", "open"
+    if provider.circuit == "half_open":
+        return "wait", "half-open"
+    if provider.consecutive_failures:
+        return "wait", "failing"
+    return ("good", "answers") if provider.last_success_at else ("off", "not asked yet")
+
+
+def circuit(provider: ProviderStatus) -> tuple[parts.State, str]:
+    """Return the state of a provider's circuit and its word."""
+    if not provider.configured:
+        return "off", "not set up"
+    if provider.circuit != "closed":
+        return standing(provider)
+    if provider.consecutive_failures:
+        return "wait", f"closed, {provider.consecutive_failures} failed"
+    return ("good" if provider.last_success_at else "off"), "closed"
+
+
+def can_answer(providers: Sequence[ProviderStatus]) -> str:
+    """Answer the question what can answer right now."""
+    known = models(providers)
+    good = [p for p in known if standing(p)[0] == "good"]
+    if good:
+        start = f"<strong>{len(good)} of {parts.plural(len(known), 'provider')}</strong> can answer"
+    elif any(p.last_success_at for p in known):
+        start = "<strong>No provider can answer right now</strong>; Timmy gives the offline answer"
+    else:
+        start = "<strong>No provider answers yet</strong>; here is what to do"
+    return "; ".join([start, *(words for p in known if (words := _trouble(p)))]) + "."
+
+
+def to_do(providers: Sequence[ProviderStatus]) -> str:
+    """Say what to do while no provider answers; empty as soon as one does."""
+    known = models(providers)
+    if any(standing(p)[0] == "good" for p in known):
+        return ""
+    steps = "".join(
+        f'<li style="--tw-swatch:{palette.provider_color(p.kind)}"><b>{escape(p.name)}</b>'
+        f'<span class="tw-muted">{parts.advice(_why(p))}</span><span class="tw-do">{parts.advice(next_step(p))}</span></li>'
+        for p in known
+    )
+    check = parts.command("timmy router test")
+    return (
+        f'<ul class="tw-steps">{steps}</ul><p class="tw-after">One of these is enough; {check} says whether it worked. '
+        "Until then every question is recorded, and the offline answer says why nothing answered.</p>"
+    )
+
+
+def next_step(provider: ProviderStatus) -> str:
+    """Return the exact thing to do about a provider that does not answer."""
+    return provider.advice or _START.get(provider.kind, "`timmy router test`").format(model=provider.model or "llama3.2")
+
+
+def log_state(count: int, head: int, last: datetime | None) -> str:
+    """Answer the question how much the log holds, and how fresh it is."""
+    if not count:
+        return "<strong>No event yet.</strong> Ask Timmy something on <a href='/'>Home</a>, and it is recorded here."
+    return f"<strong>{parts.plural(count, 'event')}</strong>; the chain head is #{head}; the last one {parts.ago(last)}."
+
+
+def _why(provider: ProviderStatus) -> str:
+    if not provider.configured:
+        return provider.problem
+    if provider.recent_failures:
+        return provider.recent_failures[0].message
+    return "has not been asked yet"
+
+
+def _trouble(provider: ProviderStatus) -> str:
+    """What the first line says of a provider that is not simply well; nothing of one that was never set up."""
+    name = escape(provider.name)
+    if not provider.configured:
+        return ""
+    if provider.circuit == "open":
+        since = f" since {parts.clock(provider.recent_failures[0].at)}" if provider.recent_failures else ""
+        wait = f", next probe {parts.until(provider.open_until)}" if provider.open_until else ""
+        return f"{name} is open{since}{wait}"
+    if provider.circuit == "half_open":
+        return f"{name} is half-open and gets one probe"
+    if provider.consecutive_failures:
+        return f"{name} failed {parts.plural(provider.consecutive_failures, 'time')} in a row"
+    return "" if provider.last_success_at else f"{name} has not been asked yet"

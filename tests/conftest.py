@@ -1,0 +1,54 @@
+"""What every test shares: a home of its own, and the parts opened on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from timmy_core.events.log import EventLog
+from timmy_core.store.engine import Store
+from timmy_core.testing import FakeClock
+from timmy_core.timmy import Timmy, open_timmy
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the machine's own settings and keys out of every test."""
+    for name in list(os.environ):
+        if name.startswith(("TIMMY_", "OPENAI_", "ANTHROPIC_", "OLLAMA_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty home without any provider."""
+    path = tmp_path / "home"
+    path.mkdir()
+    (path / "timmy.toml").write_text("providers = []\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(tmp_path / "store" / "timmy.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def log(store: Store, clock: FakeClock) -> EventLog:
+    return EventLog(store, clock)
+
+
+@pytest.fixture
+def timmy(home: Path) -> Iterator[Timmy]:
+    with open_timmy(home) as opened:
+        yield opened

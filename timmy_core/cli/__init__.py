@@ -1,0 +1,55 @@
+"""The command `timmy`: each subcommand opens the home, calls the core and prints."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version as installed
+from typing import Annotated
+
+import typer
+
+from timmy_core.cli import chat, doctor, events, router, up
+from timmy_core.cli.console import err
+from timmy_core.errors import TimmyError
+
+app = typer.Typer(
+    name="timmy",
+    help="Timmy Workbench: see what your agent does, trust it, account for it and stay in control.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command("up")(up.up)
+app.command("chat")(chat.chat)
+app.command("doctor")(doctor.doctor)
+app.add_typer(events.app, name="events")
+app.add_typer(router.app, name="router")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"timmy-workbench {installed('timmy-workbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command; an error that Timmy knows is one sentence and exit status 1, without a traceback."""
+    try:
+        app()
+    except TimmyError as error:
+        err.print(f"[bold red]timmy:[/] {error}", highlight=False)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,54 @@
+"""`timmy up`: serve the workbench and say where it is."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+from rich.markup import escape
+
+from timmy_core.cli.console import Home, out
+from timmy_core.settings import default_home, write_template
+from timmy_core.timmy import open_timmy
+
+
+def up(
+    host: Annotated[str | None, typer.Option(help="Where to listen; wider than this machine needs a password.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = None,
+    home: Home = None,
+    password: Annotated[
+        str | None,
+        typer.Option(help="Ask for it at login. TIMMY_PASSWORD keeps it out of the process list.", show_default=False),
+    ] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+) -> None:
+    """Serve pages, API and live feed until Ctrl-C; prints the address."""
+    from timmy_core.server.run import Serving, serve
+
+    root = (home or default_home()).expanduser().absolute()
+    # The pages open the home by themselves, and this tells them which one is served.
+    os.environ["TIMMY_HOME"] = str(root)
+    first = write_template(root)
+    with open_timmy(root) as timmy:
+        settings = timmy.settings.server
+        secret = SecretStr(password) if password else settings.password
+
+        def ready(serving: Serving) -> None:
+            out.print(f"[bold green]Timmy Workbench[/] is at [bold]{escape(serving.url)}[/]")
+            out.print(f"[dim]home {escape(str(root))} · Ctrl-C stops it[/]")
+            if first:
+                out.print(f"[dim]wrote {escape(str(timmy.settings.toml_path))}: name your providers there[/]")
+
+        try:
+            serve(
+                timmy,
+                host=host or settings.host,
+                port=settings.port if port is None else port,
+                password=secret.get_secret_value() if secret else None,
+                open_browser=not no_open,
+                on_ready=ready,
+            )
+        finally:
+            timmy.shutdown()
