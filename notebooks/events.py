@@ -78,10 +78,10 @@ def over_time(events):
 
 
 @app.cell
-def table(bars, events):
+def table(bars, events, filters):
     chosen = stretch(events, bars.value)
     listed = tables.table(tables.rows(chosen))
-    listed if len(chosen) else mo.Html(parts.empty("No event matches.", then="Choose a longer time, or clear a filter."))
+    listed if len(chosen) else mo.Html(nothing(filters.value))
     return (listed,)
 
 
@@ -108,6 +108,14 @@ def remember(address, values):
                 address.remove(name)
         elif address.get(name) != value:
             address.set(name, value)
+
+
+@app.function
+def nothing(values):
+    """Return what stands there instead of a table without rows."""
+    if begin(values["range"]) or tables.columns(values):
+        return parts.empty("No event matches.", then="Choose a longer time, or clear a filter.")
+    return parts.empty("Nothing is recorded yet.", then=f"Ask Timmy something, or type {parts.command('timmy chat')}")
 
 
 @app.function

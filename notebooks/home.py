@@ -53,7 +53,9 @@ def state(pulse, timmy):
 
 @app.cell
 def headline(status):
-    frame.header("Timmy", sentences.can_answer(status.providers), more=sentences.to_do(status.providers))
+    steps = sentences.to_do(status.providers)
+    answer = sentences.can_answer(status.providers)
+    frame.header("Timmy", f"{answer} Do one of these:" if steps else answer, more=steps)
     return
 
 

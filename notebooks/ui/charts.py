@@ -84,7 +84,7 @@ def latencies(attempts: pl.DataFrame, kinds: Mapping[str, str]) -> alt.LayerChar
         y=alt.Y("latency_ms:Q", title=None, scale=alt.Scale(type="log", nice=False, padding=8), axis=_latency_axis()),
         color=alt.Color("provider:N", scale=scale, legend=None),
     )
-    marks = base.mark_point(size=34, filled=True, opacity=0.75).encode(
+    marks = base.mark_point(size=34, filled=True, opacity=0.9).encode(
         shape=alt.Shape("outcome:N", scale=shape, legend=None),
         tooltip=[
             alt.Tooltip("ts:T", title="when", format="%d %b %H:%M:%S"),

@@ -52,6 +52,12 @@ def pill(state: State, word: str, *, title: str = "") -> str:
     return f'<span class="tw-pill tw-{state}"{hint}>{icons.icon(_STATE_ICONS[state], size=12)}{escape(word)}</span>'
 
 
+def sentence(text: str) -> str:
+    """Return words as a sentence: a capital first and a full stop last."""
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?', '`')) else '.'}" if text else ""
+
+
 def count(number: int) -> str:
     """Return a whole number with thousands apart: `1,204`."""
     return f"{number:,}"

@@ -58,7 +58,7 @@ def can_answer(providers: Sequence[ProviderStatus]) -> str:
     elif any(p.last_success_at for p in known):
         start = "<strong>No provider can answer right now</strong>; Timmy gives the offline answer"
     else:
-        start = "<strong>No provider answers yet</strong>; here is what to do"
+        start = "<strong>No provider answers yet</strong>"
     return "; ".join([start, *(words for p in known if (words := _trouble(p)))]) + "."
 
 
@@ -93,10 +93,10 @@ def log_state(count: int, head: int, last: datetime | None) -> str:
 
 def _why(provider: ProviderStatus) -> str:
     if not provider.configured:
-        return provider.problem
+        return parts.sentence(provider.problem)
     if provider.recent_failures:
-        return provider.recent_failures[0].message
-    return "has not been asked yet"
+        return parts.sentence(provider.recent_failures[0].message)
+    return "Has not been asked yet."
 
 
 def _trouble(provider: ProviderStatus) -> str:

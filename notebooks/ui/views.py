@@ -68,7 +68,7 @@ def failures(providers: Sequence[ProviderStatus], *, limit: int = 12) -> str:
     rows = "".join(
         f"<li><div class='tw-name'>{_swatch(provider.kind)}<b>{escape(provider.name)}</b>"
         f"<span class='tw-muted'>{escape(failure.error_class.replace('_', ' '))}</span></div>{parts.ago(failure.at)}"
-        f"<div class='tw-more'>{parts.advice(failure.message)} · "
+        f"<div class='tw-more'>{parts.advice(parts.sentence(failure.message))} "
         f"<a href='/swarm/events?trace={quote(failure.trace_id)}'>its trace</a></div></li>"
         for failure, provider in found[:limit]
     )
@@ -80,8 +80,6 @@ def _glance(provider: ProviderStatus) -> str:
     more = ""
     if provider.circuit == "open" and provider.open_until:
         more = f'<div class="tw-more">next probe {parts.until(provider.open_until)}</div>'
-    elif not provider.configured:
-        more = f'<div class="tw-more tw-one">{escape(provider.problem)}</div>'
     return (
         f"<li><div class='tw-name'>{_swatch(provider.kind)}<b>{escape(provider.name)}</b>"
         f"<span class='tw-muted'>{escape(provider.model)}</span></div>{parts.pill(state, word)}{more}</li>"
@@ -128,12 +126,12 @@ def _step(number: int, provider: ProviderStatus) -> str:
 
 def _note(provider: ProviderStatus) -> str:
     if not provider.configured:
-        return f'<span class="tw-note">{escape(provider.problem)}: {parts.advice(provider.advice)}</span>'
+        return f'<span class="tw-note">{parts.advice(parts.sentence(provider.problem))} {parts.advice(parts.sentence(provider.advice))}</span>'
     if provider.circuit == "open" and provider.open_until:
-        why = f" {parts.advice(provider.recent_failures[0].message)}" if provider.recent_failures else ""
+        why = f" {parts.advice(parts.sentence(provider.recent_failures[0].message))}" if provider.recent_failures else ""
         return f'<span class="tw-note">Left alone; next probe {parts.until(provider.open_until)}.{why}</span>'
     if provider.consecutive_failures and provider.recent_failures:
-        return f'<span class="tw-note">{parts.advice(provider.recent_failures[0].message)}</span>'
+        return f'<span class="tw-note">{parts.advice(parts.sentence(provider.recent_failures[0].message))}</span>'
     return ""
 
 

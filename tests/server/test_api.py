@@ -166,9 +166,10 @@ def test_health_and_readiness(site: httpx.Client, timmy: Any) -> None:
 
 
 def test_a_closed_store_is_not_ready(site: httpx.Client, timmy: Any) -> None:
+    timmy.feed.close()
     timmy.store.close()
     response = site.get("/readyz")
     assert response.status_code == 503
-    assert response.json()["checks"]["store"] == "failed"
+    assert response.json() == {"ready": False, "checks": {"store": "failed", "feed": "stopped"}}
     assert site.get("/healthz").status_code == 200
     assert site.get("/api/v1/events").status_code == 503

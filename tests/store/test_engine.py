@@ -83,7 +83,7 @@ def test_a_write_after_close_is_refused_and_queued_ones_were_kept(tmp_path: Path
 
 
 def test_a_reader_cannot_write(store: Store) -> None:
-    with pytest.raises(StoreError, match="write access|readonly|cannot be written"), store.read() as connection:
+    with pytest.raises(StoreError, match="cannot be written"), store.read() as connection:
         connection.execute("INSERT INTO meta (key, value) VALUES ('a', 'b')")
 
 
@@ -117,6 +117,17 @@ def test_a_full_database_is_a_clear_error_and_goes_on_when_there_is_room(store: 
     assert {"kept", "again"} <= values(store)
 
 
+def fill(store: Store) -> int:
+    """Write until the disk is full, and return how many writes were acknowledged."""
+    for number in range(1000):
+        try:
+            store.write(put(f"{number}-" + "x" * 5000))
+        except StoreFullError:
+            return number
+    message = "1,000 writes did not fill the small disk"
+    raise AssertionError(message)
+
+
 def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
     """On a real, small file system: what was acknowledged stays, and writing goes on after room was made."""
     mounted = tmp_path / "small"
@@ -129,10 +140,7 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
     ballast = mounted / "ballast"
     try:
         ballast.write_bytes(bytes(400_000))
-        kept = 0
-        with pytest.raises(StoreFullError):
-            for kept in range(1000):
-                store.write(put(f"{kept}-" + "x" * 5000))
+        kept = fill(store)
         assert len(values(store)) == kept
         ballast.unlink()
         store.write(put("again"))
@@ -194,7 +202,7 @@ def test_a_lock_that_another_holds_is_seen(store: Store) -> None:
 
 
 def test_no_other_library_opens_the_live_file() -> None:
-    """A second SQLite library in the process would drop the first one's POSIX locks, and acknowledged commits with them."""
+    """A second SQLite library in the process drops the first one's locks, and acknowledged commits with them."""
     root = Path(engine.__file__).parents[2]
     banned = ("apsw", "connectorx", "adbc_driver_sqlite", "read_database_uri", "sqlite_scan", "sqlite_attach", "-shm")
     sources = [*root.glob("timmy_core/**/*.py"), *root.glob("notebooks/**/*.py")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
@@ -54,8 +55,9 @@ class AnthropicDoor(SseDoor):
         reply = await client.messages.create(**_arguments(request))
         if isinstance(reply, str):
             raise self._wrong_form(reply, request.model)
-        if reply.type == "error":
-            raise self.reply_error(None, {}, reply.model_dump(), request.model)
+        if getattr(reply, "content", None) is None:
+            # The client reads any JSON object as a message; this one is something else.
+            raise self._wrong_form(json.dumps(reply.model_dump(mode="json")), request.model)
         if reply.stop_reason is None:
             raise self.error(ErrorClass.TRUNCATED, "its answer has no stop reason", request.model)
         text = "".join(block.text for block in reply.content if block.type == "text")

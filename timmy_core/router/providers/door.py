@@ -168,6 +168,8 @@ class Door(ABC):
     def reply_error(self, status: int | None, headers: Mapping[str, str], body: object, model: str) -> ProviderError:
         """Return the error that a reply, or an error inside a stream (`status` None), amounts to."""
         kind, said = failures.from_reply(status, body)
+        if status is not None and 300 <= status < 400:  # noqa: PLR2004 - where HTTP puts its redirects
+            said = f"it redirects to {shown_url(headers.get('location', ''))}, which is not followed"
         number = "an error inside its answer" if status is None else f"HTTP {status}"
         message = f"{number}: {said}" if said else number
         wait_s = failures.retry_after_s(headers) if status is not None else None

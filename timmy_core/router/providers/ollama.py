@@ -36,10 +36,17 @@ class OllamaDoor(Door):
 
         async def refuse(response: httpx.Response) -> None:
             """Raise our own error, because the client's forgets the headers and with them how long to wait."""
-            if response.is_success:
+            kind = response.headers.get("content-type", "")
+            # A good reply that is one JSON may hold an error all the same; a stream is left alone.
+            if response.is_success and (
+                not kind.startswith("application/json") or b'"error"' not in await response.aread()
+            ):
                 return
             body = parse_body((await response.aread()).decode(errors="replace"))
-            raise self.reply_error(response.status_code, response.headers, body, self._asked(response.request))
+            if response.is_success and not (isinstance(body, dict) and body.get("error")):
+                return
+            status = None if response.is_success else response.status_code
+            raise self.reply_error(status, response.headers, body, self._asked(response.request))
 
         return ollama.AsyncClient(
             self.base_url,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -48,8 +49,9 @@ class OpenAIDoor(SseDoor):
         reply = await client.chat.completions.create(**self._arguments(request))
         if isinstance(reply, str):
             raise self._wrong_form(reply, request.model)
-        if getattr(reply, "choices", None) is None and getattr(reply, "error", None) is not None:
-            raise self.reply_error(None, {}, {"error": reply.error}, request.model)
+        if not getattr(reply, "choices", None):
+            # The client reads any JSON object as a completion; this one is something else.
+            raise self._wrong_form(json.dumps(reply.model_dump(mode="json")), request.model)
         choice = reply.choices[0]
         if choice.finish_reason is None:
             raise self.error(ErrorClass.TRUNCATED, "its answer has no finish reason", request.model)
