@@ -100,7 +100,7 @@ def test_what_is_wrong_is_named_with_its_line_and_key(tmp_path: Path, text: str,
 
 def test_a_wrong_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIMMY_ROUTER__DEADLINE_S", "soon")
-    with pytest.raises(SettingsError, match="environment variable TIMMY_ROUTER__DEADLINE_S: .*valid number"):
+    with pytest.raises(SettingsError, match=r"environment variable TIMMY_ROUTER__DEADLINE_S: .*valid number"):
         load_settings(tmp_path)
 
 

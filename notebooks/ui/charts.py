@@ -50,7 +50,7 @@ def events_over_time(binned: pl.DataFrame) -> alt.Chart:
         .encode(
             x=alt.X("start:T", title=None, axis=_time_axis(binned["start"])),
             x2="end:T",
-            y=alt.Y("sum(events):Q", title=None, axis=_axis(tickCount=3, format="~s")),
+            y=alt.Y("sum(events):Q", title=None, axis=_axis(tickCount=3, tickMinStep=1, format="~s")),
             color=alt.Color("family:N", scale=scale, legend=None),
             tooltip=[
                 alt.Tooltip("start:T", title="from", format="%d %b %H:%M:%S"),
@@ -100,8 +100,9 @@ def latencies(attempts: pl.DataFrame, kinds: Mapping[str, str]) -> alt.LayerChar
 
 def _time_axis(times: pl.Series) -> alt.Axis:
     first, last = times.min(), times.max()
-    days = first is not None and last - first > timedelta(days=2)  # type: ignore[operator]  # as in counts
-    return _axis(grid=False, tickCount=7, format="%d %b" if days else "%H:%M")
+    span = timedelta(0) if first is None else last - first  # type: ignore[operator]  # as in counts
+    form = "%d %b" if span > timedelta(days=2) else "%H:%M" if span > timedelta(minutes=10) else "%H:%M:%S"
+    return _axis(grid=False, tickCount=7, format=form)
 
 
 def _latency_axis() -> alt.Axis:

@@ -18,7 +18,8 @@ function latency(ms) { return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000
 function word(key, value) {
   if (key.endsWith("_ms") && typeof value === "number") return latency(value);
   if (key.endsWith("_msat") && typeof value === "number") return `${number(Math.floor(value / 1000))} sat`;
-  if (key === "failures") return `${value} failures`;
+  if (key === "failures" || key === "characters") return `${value} ${key}`;
+  if (key === "session") return `session ${value}`;
   return String(value).split(/\s+/).join(" ").trim();
 }
 
@@ -207,11 +208,14 @@ class View {
     const first = Math.max(0, Math.floor(this.list.scrollTop / height) - OVERSCAN);
     const last = Math.min(count, Math.ceil((this.list.scrollTop + this.list.clientHeight) / height) + OVERSCAN);
     const wanted = new Set();
+    let next = this.space.firstChild;
     for (let place = first; place < last; place += 1) {
       const event = this.shown[count - 1 - place];
       wanted.add(event.seq);
       let row = this.rows.get(event.seq);
-      if (!row) { row = this.row(event); this.rows.set(event.seq, row); this.space.append(row); }
+      if (!row) { row = this.row(event); this.rows.set(event.seq, row); }
+      // The order in the document is the order on the screen, for screen readers and the tab key.
+      if (row === next) next = next.nextSibling; else this.space.insertBefore(row, next);
       row.style.top = `${place * height}px`;
       row.setAttribute("aria-selected", String(event.seq === this.selected));
     }

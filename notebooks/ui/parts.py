@@ -41,6 +41,8 @@ SUMMARY_KEYS: tuple[str, ...] = (
     "latency_ms",
     "timmy.latency_ms",
     "failures",
+    "session",
+    "characters",
 )
 SUMMARY_PARTS = 3
 SUMMARY_CHARS = 96
@@ -175,8 +177,10 @@ def _words(key: str, value: object) -> str:
         return latency(value)
     if key.endswith("_msat") and isinstance(value, int):
         return f"{value // 1000:,} sat"
-    if key == "failures":
-        return f"{value} failures"
+    if key in ("failures", "characters"):
+        return f"{value} {key}"
+    if key == "session":
+        return f"session {value}"
     return " ".join(str(value).split())
 
 

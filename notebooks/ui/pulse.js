@@ -40,6 +40,25 @@ async function copy(event) {
   setTimeout(() => button.classList.remove("tw-copied"), 1200);
 }
 
+// A click anywhere in a table's row chooses the row, as a click on its box does.
+function chooseRow(event) {
+  const path = event.composedPath();
+  if (!path.some((node) => node.localName === "marimo-table") || path.some((node) => ["button", "a", "input"].includes(node.localName))) return;
+  path.find((node) => node.localName === "tr")?.querySelector("button[role=checkbox]")?.click();
+}
+
+// Keeps the conversation at its end while an answer grows, unless the reader has scrolled back.
+function followChat(chat) {
+  const scroller = chat.shadowRoot?.querySelector(".grow.overflow-y-auto");
+  if (!scroller || scroller.twFollowed) return;
+  scroller.twFollowed = true;
+  let atEnd = true;
+  scroller.addEventListener("scroll", () => { atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 80; });
+  const follow = () => { if (atEnd) scroller.scrollTop = scroller.scrollHeight; };
+  new MutationObserver(follow).observe(scroller, { childList: true, subtree: true, characterData: true });
+  follow();
+}
+
 const DOTS = {
   connecting: ["connecting", "connecting to the live feed"],
   open: ["live", "the live feed is connected"],
@@ -98,18 +117,20 @@ function render({ model }) {
 
   const second = setInterval(() => {
     countTimes();
+    for (const chat of document.querySelectorAll("marimo-chatbot")) followChat(chat);
     show(state);
     if (Date.now() - last >= model.get("every_s") * 1000) beat();
   }, 1000);
   const wake = () => { if (!document.hidden) soon(); };
-  document.addEventListener("click", copy);
+  const click = (event) => { copy(event); if (model.get("dot")) chooseRow(event); };
+  document.addEventListener("click", click);
   document.addEventListener("visibilitychange", wake);
   countTimes();
 
   return () => {
     done = true;
     clearInterval(second); clearTimeout(due); clearTimeout(retry);
-    document.removeEventListener("click", copy);
+    document.removeEventListener("click", click);
     document.removeEventListener("visibilitychange", wake);
     window.removeEventListener("tw-connection", fromFeed);
     socket?.close();

@@ -20,7 +20,6 @@ from timmy_core.events.model import NewEvent
 from timmy_core.store.engine import Connection, Store
 from timmy_core.testing import FakeClock
 
-
 REST = "task_id, agent_id, trace_id, data, ts, v, salt, data_hash, hash"
 
 

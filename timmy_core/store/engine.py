@@ -29,6 +29,7 @@ MAX_QUEUE: Final = 10_000  # writes that nobody waits for; past this `submit` re
 MAX_IDLE_READERS: Final = 8
 
 _WRITER_PRAGMAS: Final = (
+    "PRAGMA auto_vacuum=INCREMENTAL",  # takes effect in a new file only; lets pruning give room back bit by bit
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA busy_timeout=10000",

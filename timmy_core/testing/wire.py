@@ -181,7 +181,7 @@ async def _read(reader: asyncio.StreamReader) -> Received:
     pairs = (line.partition(":") for line in head[1:] if line)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     raw = await reader.readexactly(min(int(headers.get("content-length", "0")), MAX_REQUEST))
-    return Received(method, path, headers, json.loads(raw) if raw else None)
+    return Received(method, path, headers, json.loads(raw) if raw else {})
 
 
 async def _reply(writer: asyncio.StreamWriter, turn: Turn, speaks: Format, request: Received) -> bool:

@@ -1,0 +1,74 @@
+"""The browser, its windows, and a served workbench; a failed test leaves a picture of what it saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from .browser import NoBrowserError, find_browser, flags
+from .served import Served
+from .window import Window
+
+Serve = Callable[..., Served]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    try:
+        return find_browser()
+    except NoBrowserError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """A headless browser; one a module, because its event loop would be in the way of later asynchronous tests."""
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=flags())
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def window(browser: Browser) -> Iterator[Window]:
+    opened = Window(browser)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Return what starts a workbench on a home; each is stopped, cleanly, at the end."""
+    started: list[Served] = []
+
+    def begin(home: Path, **options: Any) -> Served:
+        served = Served(home, tmp_path / "server", **options)
+        started.append(served)
+        served.start()
+        return served
+
+    yield begin
+    for served in started:
+        served.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    arguments: dict[str, Any] = getattr(item, "funcargs", {})
+    if report.when == "call" and report.failed and "window" in arguments:
+        taken = arguments["window"].screenshots(arguments["tmp_path"])
+        report.sections.append(("what the browser showed", "\n".join(map(str, taken)) or "no picture could be taken"))
+        report.sections.append(("what its pages complained of", "\n".join(arguments["window"].complaints) or "nothing"))
+    return report

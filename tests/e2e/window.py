@@ -1,0 +1,105 @@
+"""A browser's window that takes notes: what its pages asked for, what they complained about, how they look."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Request, WebError, WebSocket
+
+PATIENCE_MS = 20_000
+# What the browser itself says when a server is away; the tests that stop the server bring this about.
+NETWORK_NOISE = re.compile(r"ERR_CONNECTION_|ERR_EMPTY_RESPONSE|WebSocket connection to|ERR_SOCKET_NOT_CONNECTED")
+
+
+class Window:
+    """One browser context: its tabs share cookies, and nothing is shared with another one."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900})
+        self.context.set_default_timeout(PATIENCE_MS)
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.context.on("request", self._requested)
+        self.context.on("console", self._said)
+        self.context.on("weberror", self._failed)
+
+    def tab(self) -> Page:
+        """Open an empty tab."""
+        page = self.context.new_page()
+        page.on("websocket", self._connected)
+        return page
+
+    def foreign_requests(self, netloc: str) -> list[str]:
+        """Return every address that was asked for outside the server's own host and port."""
+        addresses = [(address, urlsplit(address)) for address in self.requests]
+        return [
+            address for address, parts in addresses if parts.scheme not in {"data", "blob"} and parts.netloc != netloc
+        ]
+
+    def errors(self, *, but: Iterable[str] = ()) -> list[str]:
+        """Return the pages' complaints without those that contain a text of `but`."""
+        return [text for text in self.complaints if not any(part in text for part in but)]
+
+    def screenshots(self, folder: Path) -> list[Path]:
+        """Save how each tab looks now."""
+        taken: list[Path] = []
+        for number, page in enumerate(self.context.pages, 1):
+            path = folder / f"tab-{number}.png"
+            try:
+                page.screenshot(path=path, timeout=10_000)
+            except Error:
+                continue  # a tab that crashed has no looks, and the test's own error matters more
+            taken.append(path)
+        return taken
+
+    def close(self) -> None:
+        """Close every tab."""
+        self.context.close()
+
+    def _requested(self, request: Request) -> None:
+        self.requests.append(request.url)
+
+    def _connected(self, socket: WebSocket) -> None:
+        self.requests.append(socket.url)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not NETWORK_NOISE.search(message.text):
+            self.complaints.append(f"{message.text} ({message.location['url']})")
+
+    def _failed(self, error: WebError) -> None:
+        self.complaints.append(f"uncaught: {error.error}")
+
+
+def row_seqs(page: Page) -> list[int]:
+    """Return the seqs of the live feed's rows as the eye reads them, from the top down."""
+    found = page.locator(".tw-feed-list [data-seq]").evaluate_all(
+        "rows => rows.map(row => [row.getBoundingClientRect().top, Number(row.dataset.seq)])"
+    )
+    return [seq for _, seq in sorted(found, key=lambda row: row[0])]
+
+
+def heading(page: Page, title: str) -> Locator:
+    """Return a page's own heading; the document's hidden title says the same words."""
+    return page.locator("h1", has_text=re.compile(rf"^\s*{re.escape(title)}\s*$"))
+
+
+def log_in(page: Page, password: str) -> None:
+    """Type the password into the login page and send it."""
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+
+
+def ask(page: Page, question: str) -> None:
+    """Type a question into the chat of the first page and send it."""
+    box = page.locator(".tw-chat").get_by_role("textbox")
+    box.click()
+    page.keyboard.type(question)
+    page.keyboard.press("Enter")
+
+
+def chat_text(page: Page) -> str:
+    """Return all that the chat shows now."""
+    return page.locator(".tw-chat").inner_text()
