@@ -34,7 +34,6 @@ def core():
 @app.cell
 def rail():
     frame.rail("events")
-    return
 
 
 @app.cell
@@ -49,7 +48,6 @@ def headline(pulse, timmy):
     pulse.value
     status = timmy.status()
     frame.header("Events", sentences.log_state(status.events, timmy.events.head()[0], status.last_event_at))
-    return
 
 
 @app.cell
@@ -72,7 +70,9 @@ def found(filters, look_again, timmy):
 
 @app.cell
 def over_time(events):
-    bars = mo.ui.altair_chart(charts.events_over_time(charts.counts(events)), legend_selection=False, chart_selection=False)
+    bars = mo.ui.altair_chart(
+        charts.events_over_time(charts.counts(events)), legend_selection=False, chart_selection=False
+    )
     mo.Html(chart_title(events) + bars.text) if len(events) else None
     return (bars,)
 
@@ -89,7 +89,6 @@ def table(bars, events, filters):
 def detail(address, listed, timmy):
     seq = chosen_seq(listed.value, address.get("seq"))
     record(timmy, seq) if seq else None
-    return
 
 
 @app.function
@@ -174,7 +173,7 @@ def record(timmy, seq):
 
 
 @app.cell
-def test_cells():
+def checks():
     def test_all_has_no_beginning():
         assert begin("all") is None
 
@@ -187,10 +186,12 @@ def test_cells():
         remember(address_like, {"range": "all", "family": "chat", "type": "", "trace": None})
         assert dict(address_like) == {"family": "chat"}
 
+    def test_an_empty_log_is_told_from_a_filter_that_nothing_matches():
+        assert "Nothing is recorded yet" in nothing({"range": "all"})
+        assert "clear a filter" in nothing({"range": "all", "family": "llm"})
+
     def test_the_address_can_name_an_event():
         assert [chosen_seq(None, "7"), chosen_seq(None, "x"), chosen_seq(None, None)] == [7, None, None]
-
-    return
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ def core():
 @app.cell
 def rail():
     frame.rail("home")
-    return
 
 
 @app.cell
@@ -52,11 +51,10 @@ def state(pulse, timmy):
 
 
 @app.cell
-def headline(status):
-    steps = sentences.to_do(status.providers)
+def headline(status, timmy):
+    steps = sentences.to_do(status.providers, toml=str(timmy.settings.toml_path))
     answer = sentences.can_answer(status.providers)
-    frame.header("Timmy", f"{answer} Do one of these:" if steps else answer, more=steps)
-    return
+    frame.header("Timmy", f"{answer} Here is what to do:" if steps else answer, more=steps)
 
 
 @app.cell
@@ -65,7 +63,6 @@ def conversation(timmy):
         lambda text: timmy.ask_stream(text, session=SESSION), timmy.history(SESSION, limit=50), prompts=PROMPTS
     )
     mo.Html(f'<div class="tw-chat">{chat}</div>')
-    return
 
 
 @app.cell
@@ -75,7 +72,6 @@ def glance(status, timmy):
         + parts.section("Last events", last_events(timmy.events.list(limit=5)), note=link("/swarm/live", "live"))
         + parts.section("This home", here(status))
     )
-    return
 
 
 @app.function
@@ -106,7 +102,7 @@ def link(path, word):
 
 
 @app.cell
-def test_cells():
+def checks():
     def test_the_answer_ends_with_who_gave_it():
         assert streamed(answered("hello", provider="ollama")).endswith("`ollama · m · 412 ms`")
 
@@ -119,8 +115,6 @@ def test_cells():
 
     def test_an_empty_home_says_what_to_do():
         assert "Ask Timmy something" in last_events([])
-
-    return
 
 
 @app.function

@@ -24,7 +24,9 @@ with app.setup:
         ("Budgets", "How much each agent may spend in a day, and what it has spent."),
         ("Reconciliation", "Whether the books agree with the node, and since when."),
     )
-    NOW = "Invoice and payment events can already be written to the log; they show on <a href='/swarm/events'>Events</a>."
+    NOW = (
+        "Invoice and payment events can already be written to the log; they show on <a href='/swarm/events'>Events</a>."
+    )
 
 
 @app.cell
@@ -36,34 +38,32 @@ def core():
 @app.cell
 def rail():
     frame.rail("ledger")
-    return
 
 
 @app.cell
 def headline():
-    frame.header("Ledger", "<strong>There is no wallet here yet.</strong> Nothing can be received or spent.", plain="Timmy will keep its own double-entry books of Lightning invoices and payments.")
-    return
+    frame.header(
+        "Ledger",
+        "<strong>There is no wallet here yet.</strong> Nothing can be received or spent.",
+        plain="Timmy will keep its own double-entry books of Lightning invoices and payments.",
+    )
 
 
 @app.cell
 def pulse(timmy):
     # It only keeps the connection dot; nothing on this page changes.
     mo.ui.anywidget(Pulse(since=timmy.events.head()[0], every_s=3600))
-    return
 
 
 @app.cell
 def plan():
     mo.Html(later.plan(PLAN, now=NOW))
-    return
 
 
 @app.cell
-def test_cells():
+def checks():
     def test_every_item_says_that_it_is_not_there_yet():
         assert later.plan(PLAN, now=NOW).count("not there yet") == len(PLAN)
-
-    return
 
 
 if __name__ == "__main__":

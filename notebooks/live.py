@@ -31,27 +31,23 @@ def core():
 @app.cell
 def rail():
     frame.rail("live")
-    return
 
 
 @app.cell
 def headline():
     frame.header("Live", "Everything that happens, as it happens; newest first.")
-    return
 
 
 @app.cell
 def pulse():
     # The feed below tells the connection dot how it is, so the pulse needs no connection of its own.
     mo.ui.anywidget(Pulse(follow=False, every_s=3600))
-    return
 
 
 @app.cell
 def feed(timmy):
     log = timmy.events
     mo.ui.anywidget(LiveFeed(lambda since, stop: log.tail(since, stop.is_set), since=replay_from(log.head()[0])))
-    return
 
 
 @app.function
@@ -61,14 +57,12 @@ def replay_from(head):
 
 
 @app.cell
-def test_cells():
+def checks():
     def test_a_short_log_is_replayed_whole():
         assert replay_from(3) == 0
 
     def test_a_long_log_starts_near_its_head():
         assert replay_from(1000) == 1000 - REPLAY
-
-    return
 
 
 if __name__ == "__main__":

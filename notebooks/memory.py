@@ -36,34 +36,32 @@ def core():
 @app.cell
 def rail():
     frame.rail("memory")
-    return
 
 
 @app.cell
 def headline():
-    frame.header("Memory", "<strong>Timmy remembers conversations only.</strong> There is no memory of facts and documents yet.", plain="It will be searched before each question, so that answers can rest on what was said before.")
-    return
+    frame.header(
+        "Memory",
+        "<strong>Timmy remembers conversations only.</strong> There is no memory of facts and documents yet.",
+        plain="It will be searched before each question, so that answers can rest on what was said before.",
+    )
 
 
 @app.cell
 def pulse(timmy):
     # It only keeps the connection dot; nothing on this page changes.
     mo.ui.anywidget(Pulse(since=timmy.events.head()[0], every_s=3600))
-    return
 
 
 @app.cell
 def plan():
     mo.Html(later.plan(PLAN, now=NOW))
-    return
 
 
 @app.cell
-def test_cells():
+def checks():
     def test_every_item_says_that_it_is_not_there_yet():
         assert later.plan(PLAN, now=NOW).count("not there yet") == len(PLAN)
-
-    return
 
 
 if __name__ == "__main__":

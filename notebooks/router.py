@@ -30,7 +30,6 @@ def core():
 @app.cell
 def rail():
     frame.rail("router")
-    return
 
 
 @app.cell
@@ -50,13 +49,11 @@ def state(pulse, timmy):
 @app.cell
 def headline(providers):
     frame.header("Router", sentences.can_answer(providers), plain=totals(providers))
-    return
 
 
 @app.cell
 def cascade(providers):
     mo.Html(f'<section class="tw-section">{views.cascade(providers)}</section>')
-    return
 
 
 @app.cell
@@ -75,13 +72,11 @@ def latency(slow, timmy):
     nothing = parts.section("Latency", parts.empty("No provider was asked yet, so there is nothing to measure."))
     drawn = [mo.Html(chart_title(attempts, kinds)), charts.latencies(attempts, kinds)]
     mo.Html(nothing) if attempts.is_empty() else mo.vstack(drawn)
-    return
 
 
 @app.cell
 def failures(providers):
     mo.Html(parts.section("Recent failures", views.failures(providers)))
-    return
 
 
 @app.function
@@ -97,7 +92,10 @@ def totals(providers):
 @app.function
 def chart_title(attempts, kinds):
     """Return what the marks show, with one label a provider in its colour."""
-    labels = "".join(views.label(name, palette.provider_color(kinds.get(name, name))) for name in sorted(attempts["provider"].unique()))
+    labels = "".join(
+        views.label(name, palette.provider_color(kinds.get(name, name)))
+        for name in sorted(attempts["provider"].unique())
+    )
     return (
         f'<div class="tw-chart-title"><span>Latency of the last {parts.plural(len(attempts), "attempt")}'
         f'<span class="tw-muted"> · ● answered, ✕ failed</span></span><span class="tw-labels">{labels}</span></div>'
@@ -105,11 +103,9 @@ def chart_title(attempts, kinds):
 
 
 @app.cell
-def test_cells():
+def checks():
     def test_without_providers_the_line_explains_the_cascade():
         assert "the next is asked" in totals([])
-
-    return
 
 
 if __name__ == "__main__":

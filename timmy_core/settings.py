@@ -31,6 +31,7 @@ class ServerSettings(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8765, ge=0, le=65_535)
+    allowed_hosts: tuple[str, ...] = ()  # further names that a proxy in front may pass on, such as "timmy.lan"
     password: SecretStr | None = None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import altair as alt
@@ -27,10 +27,14 @@ def step_s(span: timedelta, *, bins: int = BINS) -> int:
 def counts(events: pl.DataFrame, *, bins: int = BINS) -> pl.DataFrame:
     """Return how many events of each family each step of time holds: `start`, `end`, `family`, `events`."""
     if events.is_empty():
-        kinds = {"start": pl.Datetime("us", "UTC"), "end": pl.Datetime("us", "UTC"), "family": pl.String, "events": pl.Int64}
+        kinds: dict[str, Any] = {
+            "start": pl.Datetime("us", "UTC"),
+            "end": pl.Datetime("us", "UTC"),
+            "family": pl.String,
+            "events": pl.Int64,
+        }
         return pl.DataFrame(schema=kinds)
-    first, last = events["ts"].min(), events["ts"].max()
-    step = step_s(last - first, bins=bins)  # type: ignore[operator]  # polars types min() as any column value
+    step = step_s(_span(events["ts"]), bins=bins)
     return (
         events.group_by(pl.col("ts").dt.truncate(f"{step}s").alias("start"), "family")
         .agg(pl.len().cast(pl.Int64).alias("events"))
@@ -40,7 +44,7 @@ def counts(events: pl.DataFrame, *, bins: int = BINS) -> pl.DataFrame:
     )
 
 
-def events_over_time(binned: pl.DataFrame) -> alt.Chart:
+def events_over_time(binned: pl.DataFrame) -> Any:
     """Return stacked bars of `counts`, one colour a family; dragging across it chooses a stretch of time."""
     families = sorted(binned["family"].unique().to_list())
     scale = alt.Scale(domain=families, range=[palette.family_color(family) for family in families])
@@ -68,7 +72,7 @@ def measured(attempts: pl.DataFrame) -> pl.DataFrame:
     return attempts.filter((pl.col("latency_ms") > 0) & pl.col("outcome").is_in(["completed", "failed"]))
 
 
-def latencies(attempts: pl.DataFrame, kinds: Mapping[str, str]) -> alt.LayerChart:
+def latencies(attempts: pl.DataFrame, kinds: Mapping[str, str]) -> Any:
     """Return one mark an attempt over time, on a logarithmic scale; failures are crosses.
 
     Args:
@@ -99,10 +103,14 @@ def latencies(attempts: pl.DataFrame, kinds: Mapping[str, str]) -> alt.LayerChar
 
 
 def _time_axis(times: pl.Series) -> alt.Axis:
-    first, last = times.min(), times.max()
-    span = timedelta(0) if first is None else last - first  # type: ignore[operator]  # as in counts
+    span = _span(times)
     form = "%d %b" if span > timedelta(days=2) else "%H:%M" if span > timedelta(minutes=10) else "%H:%M:%S"
     return _axis(grid=False, tickCount=7, format=form)
+
+
+def _span(times: pl.Series) -> timedelta:
+    first, last = times.min(), times.max()
+    return last - first if isinstance(first, datetime) and isinstance(last, datetime) else timedelta(0)
 
 
 def _latency_axis() -> alt.Axis:
@@ -111,7 +119,15 @@ def _latency_axis() -> alt.Axis:
 
 
 def _axis(**options: Any) -> alt.Axis:
-    quiet = {"domain": False, "ticks": False, "labelColor": INK, "gridColor": GRID, "labelFont": FONT, "labelFontSize": 12, "labelPadding": 6}
+    quiet: dict[str, Any] = {
+        "domain": False,
+        "ticks": False,
+        "labelColor": INK,
+        "gridColor": GRID,
+        "labelFont": FONT,
+        "labelFontSize": 12,
+        "labelPadding": 6,
+    }
     return alt.Axis(**(quiet | options))
 
 

@@ -28,7 +28,7 @@ class Conversation(mo.ui.chat):
     def __init__(self, ask: Ask, earlier: Sequence[Any], *, prompts: list[str] | None = None) -> None:
         self._earlier = [_message(turn) for turn in earlier]
 
-        async def answer(messages: Sequence[Any]) -> AsyncIterator[str]:
+        async def answer(messages: list[Any], _config: object) -> AsyncIterator[str]:
             async with aclosing(spoken(ask(str(messages[-1].content)))) as texts:
                 async for text in texts:
                     yield text

@@ -11,6 +11,7 @@ LIGHT_GROUND = "#fafaf9"
 DARK_GROUND = "#131517"
 
 NEUTRAL = "#717a84"
+_SRGB_LINEAR = 0.04045  # below it sRGB is linear
 
 FAMILIES: dict[str, str] = {
     "chat": "#0072b2",
@@ -62,4 +63,4 @@ def contrast(one: str, other: str) -> float:
 
 
 def _linear(channel: float) -> float:
-    return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4  # noqa: PLR2004 - sRGB
+    return channel / 12.92 if channel <= _SRGB_LINEAR else ((channel + 0.055) / 1.055) ** 2.4

@@ -45,6 +45,7 @@ SUMMARY_KEYS: tuple[str, ...] = (
     "characters",
 )
 SUMMARY_PARTS = 3
+_THOUSAND = 1000  # from here on the next unit reads better
 SUMMARY_CHARS = 96
 
 
@@ -74,7 +75,7 @@ def latency(ms: float | None) -> str:
     """Return `412 ms`, `1.8 s`, or a dash where nothing was measured."""
     if ms is None:
         return "–"
-    if ms < 1000:  # noqa: PLR2004 - from one second on, seconds read better
+    if ms < _THOUSAND:
         return f"{ms:.0f} ms"
     return f"{ms / 1000:.1f} s"
 
@@ -83,7 +84,7 @@ def size(octets: int) -> str:
     """Return `208 kB`, `1.4 MB`."""
     amount = float(octets)
     for unit in ("B", "kB", "MB"):
-        if amount < 1000:  # noqa: PLR2004 - SI units
+        if amount < _THOUSAND:
             return f"{amount:.0f} {unit}" if unit != "MB" else f"{amount:.1f} MB"
         amount /= 1000
     return f"{amount:.1f} GB"

@@ -62,9 +62,19 @@ def can_answer(providers: Sequence[ProviderStatus]) -> str:
     return "; ".join([start, *(words for p in known if (words := _trouble(p)))]) + "."
 
 
-def to_do(providers: Sequence[ProviderStatus]) -> str:
-    """Say what to do while no provider answers; empty as soon as one does."""
+def to_do(providers: Sequence[ProviderStatus], *, toml: str) -> str:
+    """Say what to do while no provider answers; empty as soon as one does.
+
+    Args:
+        providers: how they stand.
+        toml: the configuration file, which is named where it holds no provider.
+    """
     known = models(providers)
+    if not known:
+        return (
+            f'<p class="tw-after">None is set up. Add a {parts.command("[[providers]]")} table to {parts.command(toml)} '
+            f"and start Timmy again; {parts.command('timmy doctor')} checks it.</p>"
+        )
     if any(standing(p)[0] == "good" for p in known):
         return ""
     steps = "".join(
@@ -81,14 +91,18 @@ def to_do(providers: Sequence[ProviderStatus]) -> str:
 
 def next_step(provider: ProviderStatus) -> str:
     """Return the exact thing to do about a provider that does not answer."""
-    return provider.advice or _START.get(provider.kind, "`timmy router test`").format(model=provider.model or "llama3.2")
+    return provider.advice or _START.get(provider.kind, "`timmy router test`").format(
+        model=provider.model or "llama3.2"
+    )
 
 
 def log_state(count: int, head: int, last: datetime | None) -> str:
     """Answer the question how much the log holds, and how fresh it is."""
     if not count:
         return "<strong>No event yet.</strong> Ask Timmy something on <a href='/'>Home</a>, and it is recorded here."
-    return f"<strong>{parts.plural(count, 'event')}</strong>; the chain head is #{head}; the last one {parts.ago(last)}."
+    return (
+        f"<strong>{parts.plural(count, 'event')}</strong>; the chain head is #{head}; the last one {parts.ago(last)}."
+    )
 
 
 def _why(provider: ProviderStatus) -> str:

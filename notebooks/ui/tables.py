@@ -64,7 +64,8 @@ def table(shown: pl.DataFrame, *, page_size: int = 15) -> mo.ui.table:
 
     def style(_row: str, column: str, value: Any) -> dict[str, Any]:
         if column == "type":
-            return {"color": palette.family_color(str(value).split(".")[0]), "fontFamily": "var(--tw-mono)"}
+            tone = palette.family_color(str(value).split(".")[0])
+            return {"color": f"color-mix(in srgb, {tone} 65%, var(--tw-text))", "fontFamily": "var(--tw-mono)"}
         quiet = column in ("source", "task", "agent", "trace", "seq", "when")
         return {"color": "var(--tw-muted)", "whiteSpace": "nowrap"} if quiet else {}
 

@@ -23,7 +23,9 @@ def providers_at_a_glance(providers: Sequence[ProviderStatus]) -> str:
 
 def event_rows(events: Sequence[Event], *, current: int | None = None) -> str:
     """Return one line an event: icon, type and summary, and when it was; each leads to its record."""
-    return f'<ul class="tw-list tw-events">{"".join(_event(event, current=event.seq == current) for event in events)}</ul>'
+    return (
+        f'<ul class="tw-list tw-events">{"".join(_event(event, current=event.seq == current) for event in events)}</ul>'
+    )
 
 
 def cascade(providers: Sequence[ProviderStatus]) -> str:
@@ -128,7 +130,9 @@ def _note(provider: ProviderStatus) -> str:
     if not provider.configured:
         return f'<span class="tw-note">{parts.advice(parts.sentence(provider.problem))} {parts.advice(parts.sentence(provider.advice))}</span>'
     if provider.circuit == "open" and provider.open_until:
-        why = f" {parts.advice(parts.sentence(provider.recent_failures[0].message))}" if provider.recent_failures else ""
+        why = (
+            f" {parts.advice(parts.sentence(provider.recent_failures[0].message))}" if provider.recent_failures else ""
+        )
         return f'<span class="tw-note">Left alone; next probe {parts.until(provider.open_until)}.{why}</span>'
     if provider.consecutive_failures and provider.recent_failures:
         return f'<span class="tw-note">{parts.advice(parts.sentence(provider.recent_failures[0].message))}</span>'

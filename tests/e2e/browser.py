@@ -34,7 +34,9 @@ def flags() -> list[str]:
     return [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else list(FLAGS)
 
 
-def find_browser(environ: Mapping[str, str] = os.environ, *, run: Run = subprocess.run, root: bool | None = None) -> str:
+def find_browser(
+    environ: Mapping[str, str] = os.environ, *, run: Run = subprocess.run, root: bool | None = None
+) -> str:
     """Return the path of a Chromium that starts, fetching one where there is none.
 
     Raises:

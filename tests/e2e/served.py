@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -46,7 +47,9 @@ def plain_environment(**more: str) -> dict[str, str]:
 def timmy_command() -> list[str]:
     """Return the command as it is installed beside this Python."""
     path = Path(sys.executable).parent / "timmy"
-    assert path.is_file(), f"{path} is not there; install the project first: {sys.executable} -m pip install -e '.[test]'"
+    assert path.is_file(), (
+        f"{path} is not there; install the project first: {sys.executable} -m pip install -e '.[test]'"
+    )
     return [str(path)]
 
 
@@ -127,7 +130,9 @@ class Served:
     def _listens(self) -> str:
         assert self._process is not None
         status = self._process.poll()
-        assert status is None, f"the server ended with status {status} before it listened; it printed:\n{self.printed()}"
+        assert status is None, (
+            f"the server ended with status {status} before it listened; it printed:\n{self.printed()}"
+        )
         try:
             held = json.loads((self.home / "serve.lock").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -176,3 +181,11 @@ def provider_table(name: str, base_url: str, *, kind: str = "openai", model: str
         f'[[providers]]\nname = "{name}"\nkind = "{kind}"\nbase_url = "{base_url}"\napi_key = "none"\n'
         f'models = {{ default = "{model}" }}\npriority = {priority}\n\n'
     )
+
+
+@contextmanager
+def refused_port() -> Iterator[int]:
+    """Hold a port on loopback at which nobody listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]

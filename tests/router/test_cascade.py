@@ -371,7 +371,7 @@ async def test_a_bug_in_a_provider_reaches_the_caller_and_frees_its_permit() -> 
     with pytest.raises(RuntimeError, match="a bug"):
         await house.chat(ASK)
     assert [(r.attempt.outcome, r.attempt.message) for r in heard.attempts] == [
-        ("failed", "the attempt broke with RuntimeError: a bug")
+        ("failed", "the attempt broke with RuntimeError")
     ]
 
 

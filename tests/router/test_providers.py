@@ -157,7 +157,8 @@ async def test_a_filtered_answer_is_reported_in_the_houses_word(server: WireServ
 async def test_no_retry_is_made_behind_the_cascades_back(
     provider: Provider, server: WireServer, streamed: bool
 ) -> None:
-    for turn in (Turn(status=503), Turn(status=429), Turn(drop=True)):
+    # The reset comes first, on a new connection: an old one may be lost between two questions.
+    for turn in (Turn(drop=True), Turn(status=503), Turn(status=429)):
         server.then(turn)
         server.requests.clear()
         with pytest.raises(ProviderError):
@@ -371,3 +372,41 @@ async def test_an_answer_of_pieces_is_not_held_back(provider: Provider, server: 
             while not (chunk := await anext(stream)).text:
                 pass
         assert chunk == Chunk("Hello")
+
+
+@both
+async def test_a_question_lost_with_an_old_connection_is_sent_again_without_a_word(
+    provider: Provider, server: WireServer, streamed: bool
+) -> None:
+    await ask(provider, streamed)
+    server.then(Turn(drop=True), Turn())
+    assert (await ask(provider, streamed)).text == "Hello there."
+    assert len(server.requests) == 3
+
+
+@both
+async def test_an_answer_that_had_begun_is_never_asked_for_again(
+    provider: Provider, server: WireServer, streamed: bool
+) -> None:
+    await ask(provider, streamed)
+    server.then(Turn(ending="reset", after=1), Turn())
+    with pytest.raises(ProviderError):
+        await ask(provider, streamed)
+    assert len(server.requests) == 2
+
+
+async def test_an_answer_that_is_finished_does_not_wait_for_the_end_of_its_stream(
+    provider: Provider, server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timmy_core.router.providers.door._TAIL_S", 0.02)
+    server.then(Turn(ending="linger"))
+    async with asyncio.timeout(2):
+        assert (await ask(provider, streamed=True)).text == "Hello there."
+
+
+async def test_a_stream_that_ended_well_leaves_its_connection_for_the_next(
+    provider: Provider, server: WireServer
+) -> None:
+    for _ in range(3):
+        await ask(provider, streamed=True)
+    assert server.connections == 1

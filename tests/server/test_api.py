@@ -11,7 +11,8 @@ import pytest
 @pytest.fixture
 def events(timmy: Any) -> list[Any]:
     return [
-        timmy.events.append("task.created", source=f"s{n % 2}", task_id=f"t{n}", trace_id="r", data={"n": n}) for n in range(5)
+        timmy.events.append("task.created", source=f"s{n % 2}", task_id=f"t{n}", trace_id="r", data={"n": n})
+        for n in range(5)
     ] + [timmy.events.append("system.info", source="s0", agent_id="a", data={})]
 
 
@@ -150,7 +151,9 @@ def test_a_wrong_body_says_what_was_expected(asker: httpx.Client, body: bytes, s
 
 
 def test_only_json_is_taken(asker: httpx.Client) -> None:
-    assert asker.post("/api/v1/ask", content=b'{"text": "a"}', headers={"Content-Type": "text/plain"}).status_code == 415
+    assert (
+        asker.post("/api/v1/ask", content=b'{"text": "a"}', headers={"Content-Type": "text/plain"}).status_code == 415
+    )
 
 
 def test_what_does_not_exist_says_so(asker: httpx.Client) -> None:

@@ -30,17 +30,25 @@ def test_installing_twice_wraps_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_compiling_works_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "compile", compile_lock._one_at_a_time(compile))
-    assert ast.dump(ast.parse("a = 1")) == "Module(body=[Assign(targets=[Name(id='a', ctx=Store())], value=Constant(value=1))], type_ignores=[])"
+    assert (
+        ast.dump(ast.parse("a = 1"))
+        == "Module(body=[Assign(targets=[Name(id='a', ctx=Store())], value=Constant(value=1))], type_ignores=[])"
+    )
     assert eval(compile("1 + 1", "<test>", mode="eval")) == 2  # noqa: S307
     with pytest.raises(SyntaxError):
         compile("a b", "<test>", "exec")
 
 
-@pytest.mark.parametrize(("header", "expected"), [("from __future__ import annotations\n", "'int'"), ("", "<class 'int'>")])
+@pytest.mark.parametrize(
+    ("header", "expected"), [("from __future__ import annotations\n", "'int'"), ("", "<class 'int'>")]
+)
 def test_the_caller_s_future_flags_are_inherited(monkeypatch: pytest.MonkeyPatch, header: str, expected: str) -> None:
     """Code that compiles code hands on its own `from __future__` lines, through the lock too."""
     monkeypatch.setattr(builtins, "compile", compile_lock._one_at_a_time(compile))
-    source = header + "code = compile('def f(x: int): ...', '<inner>', 'exec')\nexec(code)\nseen = repr(f.__annotations__['x'])\n"
+    source = (
+        header
+        + "code = compile('def f(x: int): ...', '<inner>', 'exec')\nexec(code)\nseen = repr(f.__annotations__['x'])\n"
+    )
     space: dict[str, str] = {}
     outer = compile(source, "<outer>", "exec", dont_inherit=True)
     exec(outer, space)  # noqa: S102

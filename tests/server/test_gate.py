@@ -53,7 +53,9 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(locked: httpx.Client, l
     assert "secure" not in cookie.split("; "), "over plain http a Secure cookie would never come back"
 
 
-@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example", "x", ""])
+@pytest.mark.parametrize(
+    "target", ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example", "x", ""]
+)
 def test_the_login_never_leads_to_another_site(locked: httpx.Client, log_in: LogIn, target: str) -> None:
     assert log_in(locked, next=target).headers["location"] == "/"
 
@@ -82,7 +84,9 @@ def test_the_password_works_as_bearer(locked: httpx.Client) -> None:
     assert locked.get("/api/v1/status", headers={"Authorization": f"Bearer {PASSWORD}"}).status_code == 200
 
 
-@pytest.mark.parametrize("change", [lambda c: c[:-8] + "AAAAAAAA", lambda c: "f" + c[1:], lambda c: "x", lambda c: c + "." + c])
+@pytest.mark.parametrize(
+    "change", [lambda c: c[:-8] + "AAAAAAAA", lambda c: "f" + c[1:], lambda _: "x", lambda c: c + "." + c]
+)
 def test_a_forged_cookie_is_refused(locked: httpx.Client, log_in: LogIn, change: Callable[[str], str]) -> None:
     name, value = log_in(locked).headers["set-cookie"].split(";")[0].split("=", 1)
     locked.cookies.clear()
@@ -190,4 +194,6 @@ def test_every_answer_carries_the_security_headers(site: httpx.Client) -> None:
         assert headers["cross-origin-resource-policy"] == "same-origin"
         policy = headers["content-security-policy"]
         assert "frame-ancestors 'none'" in policy
-        assert "http" not in policy.replace(f"ws://127.0.0.1:{site.base_url.port}", ""), "no other host may be loaded from"
+        assert "http" not in policy.replace(f"ws://127.0.0.1:{site.base_url.port}", ""), (
+            "no other host may be loaded from"
+        )

@@ -45,12 +45,12 @@ async def collect(connection: ClientConnection, count: int) -> list[int]:
 
 
 async def closed_with(connection: ClientConnection) -> tuple[int, str]:
-    with pytest.raises(ConnectionClosed) as caught:
+    try:
         async with asyncio.timeout(10):
             while True:
                 await connection.recv()
-    frame = caught.value.rcvd
-    return (frame.code, frame.reason) if frame else (1006, "")
+    except ConnectionClosed as closed:
+        return (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
 
 
 def write(timmy: Any, count: int, text: str = "") -> list[int]:
@@ -62,7 +62,7 @@ def write(timmy: Any, count: int, text: str = "") -> list[int]:
 
 async def wait_for_head(timmy: Any, seq: int) -> None:
     async with asyncio.timeout(10):
-        while timmy.feed.head() < seq:
+        while timmy.feed.head() < seq:  # noqa: ASYNC110 - another thread's number, which rings no bell
             await asyncio.sleep(0.01)
 
 
@@ -205,30 +205,30 @@ async def test_a_quiet_feed_is_kept_alive(start: Start, monkeypatch: pytest.Monk
         assert await receive(connection) == {"kind": "ping"}
 
 
-async def test_a_client_that_does_not_read_is_dropped(start: Start, timmy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_does_not_read_is_dropped(
+    start: Start, timmy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shorten(monkeypatch, unread_s=0.3)
     serving = start()
     with socket.create_connection(("127.0.0.1", serving.port)) as raw:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.sendall(
             f"GET /ws/events?since=0 HTTP/1.1\r\nHost: 127.0.0.1:{serving.port}\r\nOrigin: {serving.url}\r\n"
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
         )
         async with asyncio.timeout(20):
-            while timmy.feed.subscribers == 0:
+            while timmy.feed.subscribers == 0:  # noqa: ASYNC110 - likewise
                 await asyncio.sleep(0.01)
             for _ in range(100):
                 await asyncio.to_thread(write, timmy, 1, "x" * 200_000)
                 if timmy.feed.subscribers == 0:
                     break
-            while timmy.feed.subscribers:
+            while timmy.feed.subscribers:  # noqa: ASYNC110 - likewise
                 await asyncio.sleep(0.01)
         raw.settimeout(10)
-        with pytest.raises(ConnectionResetError):
+        with contextlib.suppress(ConnectionResetError):
             while raw.recv(1 << 20):
-                pass
-            raise ConnectionResetError
+                pass  # what was under way still comes, then the end: the connection is cut
     async with feed_of(serving) as other:
         assert (await receive(other))["kind"] == "hello", "others are served on"
 

@@ -56,6 +56,7 @@ class Feed:
     def close(self) -> None:
         """Stop the follower and wake every subscriber for the last time."""
         self._stopping.set()
+        self._log.wake()
         self._thread.join()
         self._wake()
 

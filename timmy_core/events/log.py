@@ -216,6 +216,10 @@ class EventLog:
                 else:
                     bell.wait(TAIL_POLL_S)
 
+    def wake(self) -> None:
+        """Wake everybody who follows the log, so that they look at once whether they should stop."""
+        self._store.ring()
+
     # Proving -------------------------------------------------------------------------------------------------
 
     def verify(self) -> Verification:

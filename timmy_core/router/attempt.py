@@ -95,13 +95,14 @@ class Try:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        del trace
+        del error, trace
         if self._settled:
             return
         if kind is not None and issubclass(kind, Exception):
-            # A fault of ours; the permit goes back, since it says nothing about the provider.
-            message = f"the attempt broke with {kind.__name__}: {error}"
-            self._settle("failed", ErrorClass.MALFORMED, message[:300], change=self._neutral)
+            # A fault of ours; the permit goes back, since it says nothing about the provider. The error itself goes
+            # on to the caller: its text is not known to be free of secrets, so it is not recorded.
+            message = f"the attempt broke with {kind.__name__}"
+            self._settle("failed", ErrorClass.MALFORMED, message, change=self._neutral)
             return
         self._settle("cancelled", ErrorClass.CANCELLED, "the caller gave up", change=self._neutral)
 

@@ -173,8 +173,7 @@ class Cascade:
 
     async def close(self) -> None:
         """Close every provider's connections."""
-        for provider in self.providers:
-            await provider.close()
+        await asyncio.gather(*(provider.close() for provider in self.providers))
 
     def _breaker(self, provider: str, model: str) -> Breaker:
         key = (provider, model)

@@ -45,7 +45,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What one provider is asked; times are seconds."""
+    """What one provider is asked; times are seconds, and the cascade itself holds every provider to them."""
 
     messages: tuple[Message, ...]
     model: str

@@ -17,7 +17,7 @@ from timmy_core.server.api import Api
 from timmy_core.server.auth import Hosts, Keys, LoginLimiter, check_exposure, load_key
 from timmy_core.server.errors import EXCEPTION_HANDLERS, FriendlyErrors
 from timmy_core.server.gate import Access, Gate
-from timmy_core.server.login import login_routes
+from timmy_core.server.login import Login
 from timmy_core.server.pages import Pages, check_notebooks
 from timmy_core.server.ws import FeedSockets
 
@@ -68,7 +68,7 @@ def create_app(
         routes=[
             Route("/healthz", _healthz, methods=["GET"]),
             Route("/readyz", Readiness(timmy).endpoint, methods=["GET"]),
-            *login_routes(access),
+            *Login(access).routes(),
             *Api(timmy, access).routes(),
             WebSocketRoute("/ws/events", feeds.endpoint),
             *pages.routes(),

@@ -41,7 +41,9 @@ class Assets:
         if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"}:
             raise HTTPException(405, "these files are only read, with GET", headers={"Allow": "GET, HEAD"})
         name = scope["path"].removeprefix(scope.get("root_path", "")).removeprefix("/")
-        asset = self._ready.get(name) or await run_in_threadpool(self._load, name)
+        asset = self._ready.get(name)
+        if asset is None:
+            asset = await run_in_threadpool(self._load, name)
         body, headers = asset.body, {"Cache-Control": _FOREVER, "Content-Type": asset.kind, "Vary": "Accept-Encoding"}
         if asset.packed and "gzip" in Headers(scope=scope).get("accept-encoding", ""):
             headers["Content-Encoding"] = "gzip"
@@ -52,7 +54,9 @@ class Assets:
     @cached_property
     def _names(self) -> frozenset[str]:
         """Every file there is, so that an address can name nothing else."""
-        return frozenset(str(path.relative_to(self._folder).as_posix()) for path in self._folder.rglob("*") if path.is_file())
+        return frozenset(
+            str(path.relative_to(self._folder).as_posix()) for path in self._folder.rglob("*") if path.is_file()
+        )
 
     def _load(self, name: str) -> _Asset:
         if name not in self._names:

@@ -66,7 +66,9 @@ class Keys:
         """Return the login that a cookie stands for, or None if it is forged, over or logged out."""
         body_text, _, signature = cookie.partition(".")
         body = _decode(body_text)
-        if len(body) != _TIME_BYTES + _ID_BYTES or not hmac.compare_digest(self._sign(b"session", body), _decode(signature)):
+        if len(body) != _TIME_BYTES + _ID_BYTES or not hmac.compare_digest(
+            self._sign(b"session", body), _decode(signature)
+        ):
             return None
         session = Session(body[_TIME_BYTES:].hex(), int.from_bytes(body[:_TIME_BYTES], "big"))
         return session if session.expires_at > now_s and session.id not in self._revoked else None

@@ -8,7 +8,6 @@ mismatch". Every page is a thread, so this was seen once in some hundreds of pag
 """
 
 from __future__ import annotations
-
 import __future__
 
 import builtins
@@ -42,7 +41,13 @@ def _one_at_a_time(unlocked: Any) -> Any:
 
     @functools.wraps(unlocked)
     def compile_alone(
-        source: Any, filename: Any, mode: str, flags: int = 0, dont_inherit: Any = False, optimize: int = -1, **rest: Any
+        source: Any,
+        filename: Any,
+        mode: str,
+        flags: int = 0,
+        dont_inherit: Any = 0,
+        optimize: int = -1,
+        **rest: Any,
     ) -> Any:
         # The built-in takes over its caller's `from __future__` flags. Its caller is now this file,
         # so the true caller's flags are handed on by hand.

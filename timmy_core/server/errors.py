@@ -81,13 +81,17 @@ def wants_page(scope: Scope) -> bool:
     return "text/html" in accepts and not path.startswith("/api/")
 
 
-def answer(scope: Scope, status: int, message: str, *, headers: Mapping[str, str] | None = None, kind: str = "") -> Response:
+def answer(
+    scope: Scope, status: int, message: str, *, headers: Mapping[str, str] | None = None, kind: str = ""
+) -> Response:
     """Return the answer that fits who asked."""
     if wants_page(scope):
         title = TITLES.get(status, TITLES[500] if status >= 500 else TITLES[400])  # noqa: PLR2004
         return problem_screen(title, message, status=status, headers=dict(headers or {}))
     error = {"type": kind or _TYPES.get(status, "error"), "message": message}
-    return JSONResponse({"error": error}, status_code=status, headers={"Cache-Control": "no-store"} | dict(headers or {}))
+    return JSONResponse(
+        {"error": error}, status_code=status, headers={"Cache-Control": "no-store"} | dict(headers or {})
+    )
 
 
 async def on_api_error(request: Request, error: Exception) -> Response:
@@ -132,6 +136,7 @@ class FriendlyErrors:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and watch what comes back."""
         if scope["type"] != "http" or not wants_page(scope):
             await self._app(scope, receive, send)
             return
@@ -154,7 +159,11 @@ def _is_bare_error(message: Message) -> bool:
 
 
 def _replacement(scope: Scope, status: int) -> Response:
-    texts = {404: f"{scope['path']} does not exist.", 401: "This page needs a login.", 403: "This page may not be used so."}
+    texts = {
+        404: f"{scope['path']} does not exist.",
+        401: "This page needs a login.",
+        403: "This page may not be used so.",
+    }
     return answer(scope, status, texts.get(status, "The page could not be shown; the server's log says more."))
 
 

@@ -63,6 +63,7 @@ class Gate:
         self._app, self._access, self._open = app, access, OPEN_PATHS | open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let it in or answer it."""
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -136,21 +137,26 @@ class Gate:
 
     def _check_origin(self, scope: Scope, headers: Headers, *, bearer: bool) -> Refusal | None:
         origin = headers.get("origin")
-        if origin is not None:
-            if _same_origin(origin, headers.get("host", "")):
-                return None
+        if origin is not None and not _same_origin(origin, headers.get("host", "")):
             return Refusal(403, f"a page of {origin} may not use this server")
+        if origin is not None or bearer:
+            return None
         if _is_foreign_load(scope, headers):
             return Refusal(403, "a page of another site may link here, but not load anything from here")
-        if scope["type"] == "websocket" and not bearer:
+        if scope["type"] == "websocket":
             return Refusal(403, "a WebSocket needs an Origin header of this server, or the password as Bearer")
-        if scope["type"] == "websocket" or scope["method"] in _SAFE_METHODS or scope["path"] == "/login" or bearer:
+        return self._check_program(scope, headers)
+
+    def _check_program(self, scope: Scope, headers: Headers) -> Refusal | None:
+        """Browsers always name the origin of a state change; a program that does not has to show the token."""
+        if scope["method"] in _SAFE_METHODS or scope["path"] == "/login":
             return None
-        # Browsers always name the origin of a state change, so this is a program, and it has to show the token.
         given = headers.get(TOKEN_HEADER, "")
         if given and self._access.keys.token_matches(scope["timmy_session"], given):
             return None
-        return Refusal(403, f"a state change needs an Origin header of this server, the password as Bearer, or {TOKEN_HEADER}")
+        return Refusal(
+            403, f"a state change needs an Origin header of this server, the password as Bearer, or {TOKEN_HEADER}"
+        )
 
     def _check_token(self, scope: Scope, headers: Headers, *, bearer: bool) -> Refusal | None:
         if scope["type"] != "http" or scope["method"] in _SAFE_METHODS or bearer or not scope["path"].startswith(API):
@@ -188,7 +194,9 @@ def _is_foreign_load(scope: Scope, headers: Headers) -> bool:
 def _check_size(headers: Headers) -> Refusal | None:
     text = headers.get("content-length", "0")
     if text.isdecimal() and int(text) > BODY_BYTES:
-        return Refusal(413, f"the body is {int(text)} bytes, at most {BODY_BYTES} are taken", (("Connection", "close"),))
+        return Refusal(
+            413, f"the body is {int(text)} bytes, at most {BODY_BYTES} are taken", (("Connection", "close"),)
+        )
     return None
 
 
@@ -261,7 +269,8 @@ def _policy(host: str) -> str:
     sockets = f" ws://{host} wss://{host}" if all(c.isalnum() or c in ".-:[]" for c in host) else ""
     return (
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; "
-        "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; "
+        "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+        "media-src 'self' data: blob:; "
         f"connect-src 'self' data: blob:{sockets}; worker-src 'self' blob: data:; frame-src 'self' data: blob:; "
         "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
     )

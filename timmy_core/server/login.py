@@ -22,62 +22,76 @@ _FORM_BYTES = 16 * 1024
 _FORM_FIELDS = 20
 
 
-def login_routes(access: Access) -> list[Route]:
-    """Return the routes of login and logout."""
+class Login:
+    """The endpoints of both pages."""
 
-    async def show_login(request: Request) -> Response:
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def routes(self) -> list[Route]:
+        """Return the routes of login and logout."""
+        return [
+            Route("/login", self.show_login, methods=["GET"]),
+            Route("/login", self.log_in, methods=["POST"]),
+            Route("/logout", self.show_logout, methods=["GET"]),
+            Route("/logout", self.log_out, methods=["POST"]),
+        ]
+
+    async def show_login(self, request: Request) -> Response:
+        """Ask for the password, unless nobody needs it or it was given before."""
         target = safe_next(request.query_params.get("next", "/"))
         if "user" in request.scope:
             return RedirectResponse(target, status_code=303)
         return login_screen(target=target)
 
-    async def log_in(request: Request) -> Response:
+    async def log_in(self, request: Request) -> Response:
+        """Check the password and hand out the cookie."""
         form = await _form(request)
-        target, address = safe_next(form.get("next", "/")), client_address(request.scope)
+        access, address = self._access, client_address(request.scope)
+        target = safe_next(form.get("next", "/"))
         if not access.keys.login_required:
             return RedirectResponse(target, status_code=303)
         # Nothing is awaited from here to the verdict, so parallel guesses cannot slip past the limit.
         wait_s = access.limiter.wait_s(address)
         if wait_s > 0:
             refusal = too_many(wait_s)
-            return login_screen(target=target, problem=_sentence(refusal.message), status=429, headers=dict(refusal.headers))
+            problem = refusal.message[:1].upper() + refusal.message[1:] + "."
+            return login_screen(target=target, problem=problem, status=429, headers=dict(refusal.headers))
         if not access.keys.password_matches(form.get("password", "")):
             access.limiter.failed(address)
             return login_screen(target=target, problem="That password is not right.", status=401)
         access.limiter.succeeded(address)
         response = RedirectResponse(target, status_code=303)
+        self._set_cookie(response, secure=request.url.scheme == "https")
+        return response
+
+    async def show_logout(self, request: Request) -> Response:
+        """Ask whether to log out."""
+        if not self._access.keys.login_required:
+            return RedirectResponse("/", status_code=303)
+        return logout_screen(token=self._access.keys.token(request.scope["timmy_session"]))
+
+    async def log_out(self, request: Request) -> Response:
+        """Make the cookie void and take it back."""
+        form = await _form(request)
+        session_id: str = request.scope["timmy_session"]
+        if not self._access.keys.token_matches(session_id, form.get("token", "")):
+            raise HTTPException(403, "this logout was not sent by our own page; open /logout and press the button")
+        self._access.keys.revoke(session_id)
+        response = RedirectResponse("/login" if self._access.keys.login_required else "/", status_code=303)
+        response.delete_cookie(self._access.cookie_name, path="/", httponly=True, samesite="strict")
+        return response
+
+    def _set_cookie(self, response: Response, *, secure: bool) -> None:
         response.set_cookie(
-            access.cookie_name,
-            access.keys.issue(access.clock.now().timestamp()),
+            self._access.cookie_name,
+            self._access.keys.issue(self._access.clock.now().timestamp()),
             max_age=SESSION_S,
             path="/",
-            secure=request.url.scheme == "https",
+            secure=secure,
             httponly=True,
             samesite="strict",
         )
-        return response
-
-    async def show_logout(request: Request) -> Response:
-        if not access.keys.login_required:
-            return RedirectResponse("/", status_code=303)
-        return logout_screen(token=access.keys.token(request.scope["timmy_session"]))
-
-    async def log_out(request: Request) -> Response:
-        form = await _form(request)
-        session_id: str = request.scope["timmy_session"]
-        if not access.keys.token_matches(session_id, form.get("token", "")):
-            raise HTTPException(403, "this logout was not sent by our own page; open /logout and press the button")
-        access.keys.revoke(session_id)
-        response = RedirectResponse("/login" if access.keys.login_required else "/", status_code=303)
-        response.delete_cookie(access.cookie_name, path="/", httponly=True, samesite="strict")
-        return response
-
-    return [
-        Route("/login", show_login, methods=["GET"]),
-        Route("/login", log_in, methods=["POST"]),
-        Route("/logout", show_logout, methods=["GET"]),
-        Route("/logout", log_out, methods=["POST"]),
-    ]
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -88,11 +102,9 @@ async def _form(request: Request) -> dict[str, str]:
         if len(body) > _FORM_BYTES:
             raise HTTPException(413, f"the form is larger than {_FORM_BYTES} bytes")
     try:
-        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_FORM_FIELDS, errors="replace")
+        fields = parse_qs(
+            body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_FORM_FIELDS, errors="replace"
+        )
     except ValueError:
         raise HTTPException(400, f"the form has more than {_FORM_FIELDS} fields") from None
     return {name: values[0] for name, values in fields.items()}
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."

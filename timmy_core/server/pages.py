@@ -80,7 +80,7 @@ class Pages:
     """marimo's app for every page, with its assets served once for all of them."""
 
     def __init__(self, notebooks: Path) -> None:
-        import marimo  # noqa: PLC0415 - slow to load, and only a server needs it
+        import marimo
 
         compile_lock.install()
         self.asset_url = f"/-/marimo-{marimo.__version__}"
@@ -114,7 +114,7 @@ class Pages:
 
     def start(self) -> None:
         """Load in the background what every page loads, while the first browser loads its assets."""
-        from marimo._server.utils import initialize_mimetypes  # noqa: PLC0415 - as above
+        from marimo._server.utils import initialize_mimetypes
 
         initialize_mimetypes()
         loop = asyncio.get_running_loop()
@@ -133,8 +133,8 @@ class Pages:
     def session_managers(self) -> list[Any]:
         """Return marimo's own books on who has which page open."""
         mounted = [getattr(route, "app", None) for route in getattr(self._app, "routes", [])]
-        states = [getattr(app, "state", None) for app in mounted]
-        return [state.session_manager for state in states if hasattr(state, "session_manager")]
+        managers = [getattr(getattr(app, "state", None), "session_manager", None) for app in mounted]
+        return [manager for manager in managers if manager is not None]
 
     async def _when_warm(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A kernel begins with the page's WebSocket. Altair has to be set up before the first one draws.
@@ -145,15 +145,15 @@ class Pages:
 
 def _warm_up(ready: Callable[[], None]) -> None:
     try:
-        import altair  # noqa: PLC0415 - slow to load
-        from marimo._plugins.ui._impl.charts.altair_transformer import register_transformers  # noqa: PLC0415
+        import altair as alt
+        from marimo._plugins.ui._impl.charts.altair_transformer import register_transformers
 
         # Altair keeps one registry for the whole process. Set once here, no page has to switch it while another
         # draws, which is not safe between threads; the compact form also makes charts ten times smaller.
         register_transformers()
-        altair.data_transformers.enable("marimo_csv")
-        import anywidget  # noqa: F401, PLC0415
-        import polars  # noqa: F401, ICN001, PLC0415
+        alt.data_transformers.enable("marimo_csv")
+        import anywidget  # noqa: F401
+        import polars  # noqa: F401, ICN001
     finally:
         ready()
 

@@ -70,7 +70,7 @@ def serve(
     """
     check_exposure(host, password)
     with home_lock(timmy.settings.home) as note, listening_socket(host, port) as listener:
-        from timmy_core.server.app import create_app  # noqa: PLC0415 - slow, and a refusal above should be quick
+        from timmy_core.server.app import create_app
 
         port = listener.getsockname()[1]
         url = f"http://{_shown(host)}:{port}"
@@ -116,7 +116,9 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         SettingsError: says what is wrong and what to do.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
     except (socket.gaierror, UnicodeError) as error:
         message = f"the address {host!r} is not known on this machine; use 127.0.0.1, or 0.0.0.0 for every address"
         raise SettingsError(message) from error
@@ -128,14 +130,14 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
             listener.listen(128)
         except OSError as error:
             raise SettingsError(_cannot_bind(error, host, port)) from error
-        listener.setblocking(False)
+        listener.setblocking(False)  # noqa: FBT003 - its name says what it is
         yield listener
 
 
 def _run(app: Starlette, listener: socket.socket, url: str, *, on_ready: Callable[[Serving], None]) -> int | None:
-    import uvicorn  # noqa: PLC0415 - only a server needs it
+    import uvicorn
 
-    from timmy_core.server.uvicorn_server import AbortableWebSocket, Server  # noqa: PLC0415 - as above
+    from timmy_core.server.uvicorn_server import AbortableWebSocket, Server
 
     host, port = listener.getsockname()[:2]
     config = uvicorn.Config(
@@ -183,7 +185,9 @@ def _in_use(home: Path, path: Path) -> str:
         holder = json.loads(path.read_text(encoding="utf-8")[:_LOCK_BYTES])
         pid, url = int(holder["pid"]), str(holder["url"])
     except (OSError, ValueError, KeyError, TypeError):
-        return f"the home {home} is already served by another process; stop that one, or choose another home with --home"
+        return (
+            f"the home {home} is already served by another process; stop that one, or choose another home with --home"
+        )
     where = f" at {url}" if url else ", which is just starting"
     return (
         f"the home {home} is already served by process {pid}{where}; "
@@ -193,7 +197,9 @@ def _in_use(home: Path, path: Path) -> str:
 
 def _cannot_bind(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is taken by another program; choose another with --port, or any free one with --port 0"
+        return (
+            f"port {port} on {host} is taken by another program; choose another with --port, or let --port 0 find one"
+        )
     if error.errno == errno.EACCES:
         return f"this user may not listen on port {port}; choose one from 1024 on with --port"
     if error.errno == errno.EADDRNOTAVAIL:

@@ -25,7 +25,8 @@ label { display: block; margin: 0 0 4px; font-weight: 600; font-size: 14px; }
 input[type=password] { width: 100%; padding: 10px 12px; font: inherit; color: inherit; background: var(--ground);
   border: 1px solid var(--line); border-radius: 8px; }
 button, .button { display: inline-block; margin-top: 16px; padding: 10px 18px; font: inherit; font-weight: 600;
-  color: var(--on-blue); background: var(--blue); border: 0; border-radius: 8px; text-decoration: none; cursor: pointer; }
+  color: var(--on-blue); background: var(--blue); border: 0; border-radius: 8px; text-decoration: none;
+  cursor: pointer; }
 form button { width: 100%; }
 :focus-visible { outline: 3px solid var(--blue); outline-offset: 2px; }
 .problem { color: var(--red); margin: 12px 0 0; }
@@ -33,7 +34,9 @@ form button { width: 100%; }
 """
 
 
-def login_screen(*, target: str, problem: str = "", status: int = 200, headers: dict[str, str] | None = None) -> HTMLResponse:
+def login_screen(
+    *, target: str, problem: str = "", status: int = 200, headers: dict[str, str] | None = None
+) -> HTMLResponse:
     """Ask for the password; `target` is where to go afterwards."""
     note = f'<p class="problem" role="alert">{escape(problem)}</p>' if problem else ""
     return _screen(

@@ -1,4 +1,4 @@
-"""uvicorn, with the three things it does not do by itself: cut a connection, say goodbye first, stop without a signal's blow."""
+"""uvicorn, with three things it does not do itself: cut a connection, say goodbye first, survive its own signal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import socket
     from types import FrameType
 
-_STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+_STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
 
 
 class AbortableWebSocket(WebSocketsSansIOProtocol):
@@ -28,12 +30,12 @@ class AbortableWebSocket(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.handshake_complete:
             return  # the handshake was refused, so there is no application
-        extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]
+        extensions: dict[str, Any] = self.scope["extensions"]
         extensions[ABORT] = self.transport.abort
 
 
 class Server(uvicorn.Server):
-    """Calls back when it listens and before it closes anything; notes a stopping signal and carries on with its own end."""
+    """Calls back when it listens and before it closes anything, and returns after a stopping signal."""
 
     def __init__(
         self, config: uvicorn.Config, *, on_listening: Callable[[], None], before_close: Callable[[], Awaitable[None]]
@@ -53,7 +55,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         """Stop on a signal. uvicorn would raise it again afterwards, which ends the process before Timmy is closed."""
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -34,11 +34,12 @@ class FeedSockets:
     ) -> None:
         self._feed, self._at_most = feed, at_most
         self._ping_s, self._unread_s, self._pause_s = ping_s, unread_s, pause_s
-        self._open: set[asyncio.Task[None] | None] = set()
+        self._open = 0
+        self._last_left = asyncio.Event()
         self._closing = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._open)
+        return self._open
 
     async def endpoint(self, websocket: WebSocket) -> None:
         """Serve one client until it leaves, the server stops, or it no longer reads."""
@@ -47,22 +48,24 @@ class FeedSockets:
         if isinstance(since, str):
             await websocket.close(BAD_CURSOR, since)
             return
-        if len(self._open) >= self._at_most:
+        if self._open >= self._at_most:
             await websocket.close(TRY_LATER, f"{self._at_most} feeds are open already; close one or try later")
             return
-        me = asyncio.current_task()
-        self._open.add(me)
+        self._open += 1
+        self._last_left.clear()
         try:
             await self._serve(websocket, since)
         finally:
-            self._open.discard(me)
+            self._open -= 1
+            if not self._open:
+                self._last_left.set()
 
     async def close(self, timeout_s: float = 1.0) -> None:
         """Tell every client that the server stops, and wait a moment for them to be told."""
         self._closing.set()
-        deadline = time.monotonic() + timeout_s
-        while self._open and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        if self._open:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._last_left.wait(), timeout_s)
 
     async def _serve(self, websocket: WebSocket, since: int | None) -> None:
         head = self._feed.head()

@@ -123,6 +123,10 @@ class Store:
         """Return an armed watcher of the doorbell; close it."""
         return BellWatcher(self.bell_path)
 
+    def ring(self) -> None:
+        """Wake every reader, in this process and in others, without writing anything."""
+        self._bell.ring()
+
     # Writing -------------------------------------------------------------------------------------------------
 
     def write(self, run: Callable[[Connection], T]) -> T:

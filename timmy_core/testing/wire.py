@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, Self
 
 from timmy_core.testing.formats import FORMATS, Format
 
-Ending = Literal["finish", "end", "reset", "hang", "error"]
+Ending = Literal["finish", "end", "reset", "hang", "error", "linger"]
 
 MAX_REQUEST: Final = 16 * 1024 * 1024
 MAX_KEPT: Final = 10_000
@@ -34,7 +34,8 @@ class Turn:
     Args:
         pieces: the answer's text, piece by piece.
         ending: what happens behind the pieces: `finish` is a good end; `end` closes politely without one; `reset`
-            cuts the connection; `hang` says nothing more; `error` sends an error inside the stream, or the body.
+            cuts the connection; `hang` says nothing more; `error` sends an error inside the stream, or the body;
+            `linger` finishes well but does not end the stream.
         after: how many pieces are sent before the ending; all when None.
         pause_s: the wait before each piece, which makes a drip.
         first_s: the wait before the headers.
@@ -222,8 +223,10 @@ async def _stream(writer: asyncio.StreamWriter, turn: Turn, speaks: Format, requ
         return False
     if turn.ending == "error":
         await _chunk(writer, speaks.stream_error(turn.code, turn.message))
-    if turn.ending == "finish":
+    if turn.ending in ("finish", "linger"):
         await _chunk(writer, speaks.closing(turn.finish_reason or speaks.finish_reason, turn.usage, model))
+    if turn.ending == "linger":
+        await asyncio.Event().wait()
     writer.write(b"0\r\n\r\n")
     await writer.drain()
     return True

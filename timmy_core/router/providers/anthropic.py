@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from timmy_core.errors import ProviderError
 from timmy_core.router.chat import ChatRequest, Chunk, Completion, ErrorClass, Usage
-from timmy_core.router.providers.door import NO_KEY, pieces
+from timmy_core.router.providers.door import NO_KEY
 from timmy_core.router.providers.sse import SseDoor
 
 _MAX_TOKENS: Final = 4096  # this API insists on a number
@@ -67,9 +67,9 @@ class AnthropicDoor(SseDoor):
     async def _stream(self, client: Any, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
         stream = await client.messages.create(**_arguments(request), stream=True)
         await self._expect_events(stream.response, request.model)
-        finish: str | None = None
+        finish: list[str] = []
         model, input_tokens, output_tokens = request.model, None, None
-        async for event in pieces(stream):
+        async for event in self._pieces(stream, finish):
             if event.type == "message_start":
                 model = event.message.model or model
                 input_tokens = event.message.usage.input_tokens
@@ -77,10 +77,10 @@ class AnthropicDoor(SseDoor):
                 # Thinking has no text, and says that the model is at work.
                 yield Chunk(event.delta.text if event.delta.type == "text_delta" else "")
             elif event.type == "message_delta":
-                finish = event.delta.stop_reason or finish
+                finish += [event.delta.stop_reason] if event.delta.stop_reason else []
                 output_tokens = event.usage.output_tokens
-        if finish is not None:
-            yield Chunk(finish_reason=_finish(finish), usage=Usage(input_tokens, output_tokens), model=model)
+        if finish:
+            yield Chunk(finish_reason=_finish(finish[-1]), usage=Usage(input_tokens, output_tokens), model=model)
 
     async def _list(self, client: Any) -> tuple[str, ...]:
         page = await client.models.list(limit=1000)

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -18,6 +18,9 @@ from timmy_core.settings import ProviderSettings, RouterSettings
 
 NO_KEY: Final = "none"
 """What stands for a key where a server wants none; the official clients insist on something."""
+
+_TAIL_S: Final = 0.5
+_MAX_PIECES: Final = 1_000_000
 
 # What a client raises when an answer has another form than it expects.
 SHAPE_ERRORS: Final = (ValueError, TypeError, AttributeError, LookupError)
@@ -155,6 +158,28 @@ class Door(ABC):
         if client is not None:
             await client.close()
 
+    async def _pieces(self, source: Any, finish: Sequence[object]) -> AsyncGenerator[Any, None]:
+        """Yield from a client's stream and close it in the end, whatever its own type is.
+
+        Once the answer has a `finish` the rest is read for the connection's sake alone, so that it can be used again:
+        neither silence nor a fault there can spoil the answer.
+        """
+        try:
+            for _ in range(_MAX_PIECES):
+                try:
+                    async with asyncio.timeout(_TAIL_S if finish else None):
+                        item = await anext(source, None)
+                except self._caught():
+                    if finish:
+                        return
+                    raise
+                if item is None:
+                    return
+                yield item
+        finally:
+            close = getattr(source, "aclose", None) or source.close
+            await close()
+
     # What the doors use -------------------------------------------------------------------------------------
 
     def error(self, kind: ErrorClass, message: str, model: str, *, retry_after_s: float | None = None) -> ProviderError:
@@ -217,17 +242,6 @@ class Door(ABC):
                 if self._client is None:
                     self._client = await asyncio.to_thread(self._build)
         return self._client
-
-
-async def pieces(source: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    """Yield from a client's stream and close it in the end, whatever its own type is."""
-    try:
-        async for item in source:
-            yield item
-    finally:
-        close = getattr(source, "aclose", None) or getattr(source, "close", None)
-        if close is not None:
-            await close()
 
 
 def is_loopback(url: str) -> bool:

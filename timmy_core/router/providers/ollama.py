@@ -7,8 +7,9 @@ from typing import Any
 
 from timmy_core.errors import ProviderError
 from timmy_core.router.chat import ChatRequest, Chunk, Completion, ErrorClass, Usage
-from timmy_core.router.providers.door import Door, pieces
+from timmy_core.router.providers.door import Door
 from timmy_core.router.providers.failures import parse_body
+from timmy_core.router.providers.transport import surviving_client
 
 
 class OllamaDoor(Door):
@@ -48,7 +49,13 @@ class OllamaDoor(Door):
             status = None if response.is_success else response.status_code
             raise self.reply_error(status, response.headers, body, self._asked(response.request))
 
-        return ollama.AsyncClient(
+        class Client(ollama.AsyncClient):
+            """The official client on a transport that survives lost connections."""
+
+            def __init__(self, host: str, **options: Any) -> None:
+                super(ollama.AsyncClient, self).__init__(surviving_client(httpx), host, **options)
+
+        return Client(
             self.base_url,
             timeout=httpx.Timeout(None, connect=self.connect_s),  # the cascade holds the other limits
             limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100),
@@ -77,13 +84,17 @@ class OllamaDoor(Door):
         return Completion(reply.message.content or "", reply.done_reason or "stop", usage, reply.model or request.model)
 
     async def _stream(self, client: Any, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
-        async for part in pieces(await client.chat(**_arguments(request), stream=True)):
+        last: list[Chunk] = []
+        parts = await client.chat(**_arguments(request), stream=True)
+        async for part in self._pieces(parts, last):
             text = part.message.content or ""
             if text or part.message.thinking:
                 yield Chunk(text)
             if part.done:
                 usage = Usage(part.prompt_eval_count, part.eval_count)
-                yield Chunk("", part.done_reason or "stop", usage, part.model or request.model)
+                last.append(Chunk("", part.done_reason or "stop", usage, part.model or request.model))
+        for chunk in last[-1:]:
+            yield chunk
 
     async def _list(self, client: Any) -> tuple[str, ...]:
         return tuple(str(model.model) for model in (await client.list()).models)

@@ -8,7 +8,7 @@ from typing import Any
 
 from timmy_core.errors import ProviderError
 from timmy_core.router.chat import ChatRequest, Chunk, Completion, ErrorClass, Usage
-from timmy_core.router.providers.door import NO_KEY, pieces
+from timmy_core.router.providers.door import NO_KEY
 from timmy_core.router.providers.sse import SseDoor
 
 
@@ -63,19 +63,19 @@ class OpenAIDoor(SseDoor):
             **self._arguments(request), stream=True, stream_options={"include_usage": True}
         )
         await self._expect_events(stream.response, request.model)
-        finish: str | None = None
+        finish: list[str] = []
         usage, model = Usage(), request.model
-        async for event in pieces(stream):
+        async for event in self._pieces(stream, finish):
             model = event.model or model
             usage = _usage(event.usage) if event.usage is not None else usage
             for choice in event.choices[:1]:
-                finish = choice.finish_reason or finish
+                finish += [choice.finish_reason] if choice.finish_reason else []
                 text = choice.delta.content or getattr(choice.delta, "refusal", None) or ""
                 if text or getattr(choice.delta, "reasoning_content", None):
                     yield Chunk(text)
-        if finish is not None:
+        if finish:
             # Only now, because the usage comes behind the finish reason.
-            yield Chunk(finish_reason=finish, usage=usage, model=model)
+            yield Chunk(finish_reason=finish[-1], usage=usage, model=model)
 
     async def _list(self, client: Any) -> tuple[str, ...]:
         page = await client.models.list()

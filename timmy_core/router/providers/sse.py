@@ -9,6 +9,7 @@ from timmy_core.errors import ProviderError
 from timmy_core.router.chat import ErrorClass
 from timmy_core.router.providers.door import Door
 from timmy_core.router.providers.failures import parse_body
+from timmy_core.router.providers.transport import surviving_client
 
 _MAX_BODY: Final = 65_536
 _NO_EVENTS: Final = ("application/json", "text/html")
@@ -20,7 +21,7 @@ class SseDoor(Door):
     def _http_client(self) -> Any:
         import httpx2
 
-        return httpx2.AsyncClient(
+        return surviving_client(httpx2)(
             timeout=httpx2.Timeout(None, connect=self.connect_s),  # the cascade holds the other limits
             limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=100),
             trust_env=not self.loopback,  # a proxy from the environment cannot reach this machine for us

@@ -1,0 +1,117 @@
+"""Every page runs with an injected core, in each state, and says what that state asks for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from timmy_core.timmy import Timmy
+
+from .conftest import NOTEBOOKS, PAGES
+
+Load = Callable[[str], ModuleType]
+FURNISHED = ("home", "live", "events", "router")
+TEST_CELLS = {"home": 4, "live": 2, "events": 5, "ledger": 1, "memory": 1, "router": 1, "upgrades": 1}
+
+
+def shown(load: Load, name: str, timmy: Timmy) -> str:
+    """Return the HTML of all cells of a page."""
+    outputs, _ = load(name).app.run(defs={"timmy": timmy})
+    return "\n".join(_html(output) for output in outputs if output is not None)
+
+
+def _html(output: Any) -> str:
+    return str(getattr(output, "text", output))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_runs_in_every_state_within_the_same_frame(page: Load, state: Timmy, name: str) -> None:
+    text = shown(page, name, state)
+    assert '<nav class="tw-rail tw-rail-run" aria-label="Pages">' in text
+    assert text.count('aria-current="page"') == 1
+    assert "<h1>" in text
+    assert "tw-line" in text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_asks_no_other_host_for_anything(page: Load, used: Timmy, name: str) -> None:
+    text = shown(page, name, used)
+    assert not [word for word in ('src="http', 'href="http', "@import", "url(http") if word in text]
+
+
+def test_an_empty_home_says_what_to_do(page: Load, empty: Timmy) -> None:
+    text = shown(page, "home", empty)
+    assert "No provider answers yet" in text
+    assert str(empty.settings.toml_path) in text
+    assert "Nothing has happened yet." in text
+
+
+def test_the_first_line_counts_who_can_answer(page: Load, used: Timmy) -> None:
+    assert "<strong>1 of 1 provider</strong> can answer." in shown(page, "home", used)
+
+
+def test_earlier_turns_stand_in_the_chat_when_the_page_is_loaded(page: Load, used: Timmy) -> None:
+    text = shown(page, "home", used)
+    assert "Are you there?" in text
+    assert "Here I am." in text
+
+
+def test_an_open_circuit_is_named_with_its_reason_and_what_to_do(page: Load, failing: Timmy) -> None:
+    text = shown(page, "router", failing)
+    assert "broken is open since" in text
+    assert "next probe" in text
+    assert "Nothing listens there." in text
+    assert 'data-copy="export THE_KEY=…"' in text
+
+
+def test_the_cascade_ends_with_the_offline_answer(page: Load, used: Timmy) -> None:
+    text = shown(page, "router", used)
+    assert text.index('data-provider="well"') < text.index("<b>offline answer</b>")
+
+
+def test_without_attempts_there_is_a_sentence_instead_of_a_chart(page: Load, empty: Timmy) -> None:
+    assert "nothing to measure" in shown(page, "router", empty)
+
+
+def test_the_events_page_says_how_much_is_recorded(page: Load, used: Timmy) -> None:
+    head = used.events.head()[0]
+    text = shown(page, "events", used)
+    assert f"<strong>{head} events</strong>" in text
+    assert f"the chain head is #{head}" in text
+
+
+def test_the_record_of_an_event_shows_its_whole_trace(page: Load, used: Timmy) -> None:
+    answered = used.events.list(type="chat.answered", limit=1)[0]
+    text = page("events").record(used, answered.seq).text
+    assert "The whole trace" in text
+    assert "llm.completed" in text
+    assert answered.id in text
+
+
+def test_the_record_of_an_event_that_is_not_there_says_so(page: Load, empty: Timmy) -> None:
+    assert "tw-empty" in page("events").record(empty, 99).text
+
+
+@pytest.mark.parametrize("name", sorted(set(PAGES) - set(FURNISHED)))
+def test_an_unfurnished_page_says_what_is_not_there_yet(page: Load, empty: Timmy, name: str) -> None:
+    text = shown(page, name, empty)
+    assert text.count("not there yet") == len(page(name).PLAN)
+
+
+def test_the_notebooks_own_tests_pass_and_none_is_missed() -> None:
+    files = [str(NOTEBOOKS / f"{name}.py") for name in PAGES]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", *files]
+    # marimo offers its tests to pytest only where no test is running, and it tells so by this environment.
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = outside | {"PYTHONPATH": os.pathsep.join([str(NOTEBOOKS), str(NOTEBOOKS.parent)])}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, env=environment, cwd=NOTEBOOKS.parent
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{sum(TEST_CELLS.values())} passed" in done.stdout
