@@ -40,8 +40,9 @@ def rail(current: str) -> mo.Html:
     """Return the navigation with the current page marked: a rail, or a bar at phone width."""
     links = "".join(_link(page, current=page.key == current) for page in PAGES)
     mode = "edit" if mo.app_meta().mode == "edit" else "run"
+    six = "" if any(page.bar for page in PAGES if page.key == current) else " tw-six"
     return mo.Html(
-        f'<nav class="tw-rail tw-rail-{mode}" aria-label="Pages"><a class="tw-mark" href="/" title="Timmy Workbench">{_MARK}</a>'
+        f'<nav class="tw-rail tw-rail-{mode}{six}" aria-label="Pages"><a class="tw-mark" href="/" title="Timmy Workbench">{_MARK}</a>'
         f'{links}<span class="tw-connection" data-state="connecting" role="status" title="connecting to the live feed">'
         '<i></i><span class="tw-word">connecting</span></span></nav>'
     )

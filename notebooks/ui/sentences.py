@@ -79,7 +79,7 @@ def to_do(providers: Sequence[ProviderStatus], *, toml: str) -> str:
         return ""
     steps = "".join(
         f'<li style="--tw-swatch:{palette.provider_color(p.kind)}"><b>{escape(p.name)}</b>'
-        f'<span class="tw-muted">{parts.advice(_why(p))}</span><span class="tw-do">{parts.advice(next_step(p))}</span></li>'
+        f'<span class="tw-muted">{parts.advice(_why(p))}</span><span class="tw-do">{parts.advice(parts.sentence(next_step(p)))}</span></li>'
         for p in known
     )
     check = parts.command("timmy router test")

@@ -24,7 +24,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-from figures import machine, load, number, options, percentile, ratios, scratch, spread, table, verdict
+from figures import load, machine, number, options, percentile, ratios, scratch, spread, table, verdict
 
 from timmy_core.events.log import EventLog
 from timmy_core.store.engine import Store
@@ -166,7 +166,7 @@ class Work:
 
 def work(variant: str, path: Path, threads: int, seconds: float, barrier: Barrier, answer: Any) -> None:
     """Write from some threads until the time is over; runs in a process of its own."""
-    source = f"{variant.split()[0]}-{secrets.token_hex(4)}"
+    source = f"{variant.split(maxsplit=1)[0]}-{secrets.token_hex(4)}"
     done = Work(Counter(), [], 0, 0.0)
     lock = threading.Lock()
     with VARIANTS[variant](path, source) as opening:

@@ -79,7 +79,7 @@ def test_the_wheel_holds_every_page_and_nothing_that_was_lying_about(installed: 
 
 def test_the_installed_package_finds_its_own_pages(installed: Installed) -> None:
     assert installed.run(*installed.command, "--version") == f"timmy-workbench {version('timmy-workbench')}"
-    code = "import timmy_core; from timmy_core.server.pages import *; print(timmy_core.__file__, find_notebooks(), sep='|')"
+    code = "import timmy_core as t; from timmy_core.server.pages import *; print(t.__file__, find_notebooks(), sep='|')"
     package, notebooks = map(Path, installed.run(sys.executable, "-c", code).split("|"))
     assert package == installed.folder / "timmy_core" / "__init__.py", "not the wheel but something else was imported"
     assert notebooks == installed.folder / "timmy_core" / "_notebooks"

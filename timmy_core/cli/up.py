@@ -47,6 +47,7 @@ def up(
                 host=host or settings.host,
                 port=settings.port if port is None else port,
                 password=secret.get_secret_value() if secret else None,
+                allowed_hosts=settings.allowed_hosts,
                 open_browser=not no_open,
                 on_ready=ready,
             )

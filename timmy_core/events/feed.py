@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections import deque
@@ -10,6 +11,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Final, Self
 
+from timmy_core.errors import StoreClosedError
 from timmy_core.events.log import EventLog
 from timmy_core.events.model import Event
 
@@ -61,12 +63,14 @@ class Feed:
         self._wake()
 
     def _follow(self, after: int) -> None:
-        for batch in self._log.tail(after, self._stopping.is_set):
-            entries = [(event.seq, as_json(event)) for event in batch]
-            with self._lock:
-                self._ring.extend(entries)
-                self._head = batch[-1].seq
-            self._wake()
+        # A store that is closed first has nothing more to say; `alive` tells whoever still asks.
+        with contextlib.suppress(StoreClosedError):
+            for batch in self._log.tail(after, self._stopping.is_set):
+                entries = [(event.seq, as_json(event)) for event in batch]
+                with self._lock:
+                    self._ring.extend(entries)
+                    self._head = batch[-1].seq
+                self._wake()
 
     def _wake(self) -> None:
         with self._lock:

@@ -19,7 +19,7 @@ from timmy_core.server.gate import BODY_BYTES
 from timmy_core.server.pages import find_notebooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from starlette.applications import Starlette
@@ -47,6 +47,7 @@ def serve(
     port: int,
     password: str | None,
     notebooks: Path | None = None,
+    allowed_hosts: Sequence[str] = (),
     open_browser: bool = False,
     on_ready: Callable[[Serving], None] = lambda _: None,
 ) -> int | None:
@@ -58,6 +59,7 @@ def serve(
         port: the port, or 0 for any free one.
         password: who logs in needs it; None for no login.
         notebooks: the folder of the pages; found by itself if None.
+        allowed_hosts: more `Host` headers to answer to, such as the name that a reverse proxy has.
         open_browser: show the first page once it can be loaded.
         on_ready: called once it listens.
 
@@ -75,7 +77,14 @@ def serve(
         port = listener.getsockname()[1]
         url = f"http://{_shown(host)}:{port}"
         note(url)
-        app = create_app(timmy, password=password, host=host, port=port, notebooks=notebooks or find_notebooks())
+        app = create_app(
+            timmy,
+            password=password,
+            host=host,
+            port=port,
+            notebooks=notebooks or find_notebooks(),
+            allowed_hosts=allowed_hosts,
+        )
         return _run(app, listener, url, on_ready=_and_browse(on_ready) if open_browser else on_ready)
 
 

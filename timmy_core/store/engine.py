@@ -124,8 +124,10 @@ class Store:
         return BellWatcher(self.bell_path)
 
     def ring(self) -> None:
-        """Wake every reader, in this process and in others, without writing anything."""
-        self._bell.ring()
+        """Wake every reader, in this process and in others, without writing anything; closed, it did so already."""
+        with self._closing:
+            if not self._closed:
+                self._bell.ring()
 
     # Writing -------------------------------------------------------------------------------------------------
 

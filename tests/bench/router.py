@@ -1,0 +1,176 @@
+"""The router's own cost: the same question through the bare official client and through the cascade.
+
+    python tests/bench/router.py
+
+The server is another process that answers at once. Blocks of calls alternate, in another order each round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import openai
+from figures import differences, load, machine, options, percentile, scratch, spread, table, verdict
+from respond import TOKENS, responder
+
+from timmy_core.events.log import EventLog
+from timmy_core.loop import LoopThread
+from timmy_core.router.cascade import Cascade
+from timmy_core.router.chat import Delta
+from timmy_core.router.metrics import Metrics
+from timmy_core.router.providers import OfflineAnswer, build_provider
+from timmy_core.router.router import Router
+from timmy_core.settings import ProviderSettings, RouterSettings
+from timmy_core.store.engine import Store
+
+MESSAGES = [
+    {"role": "system", "content": "You are Timmy, an agent that runs on its owner's own machine. Answer plainly."},
+    {"role": "user", "content": "What is a circuit breaker, and why would a router of language models want one?"},
+]
+BARE, QUIET, CASCADE, ROUTER = "bare AsyncOpenAI", "cascade, not recording", "cascade", "router, from another loop"
+
+Call = Callable[[], Awaitable[object]]
+
+
+class Parts:
+    """Every caller, built on one server and one store."""
+
+    def __init__(self, base_url: str, home: Path) -> None:
+        self.store = Store.open(home / "log.db")
+        self.metrics = Metrics(self.store, EventLog(self.store))
+        self.loop = LoopThread("bench-loop")
+        self.client = openai.AsyncOpenAI(api_key="none", base_url=base_url, max_retries=0)
+        self.quiet = self._cascade(base_url, home, None)
+        self.cascade = self._cascade(base_url, home, self.metrics)
+        self.router = Router(self._cascade(base_url, home, self.metrics), self.loop, self.metrics)
+
+    def _cascade(self, base_url: str, home: Path, recorder: Metrics | None) -> Cascade:
+        table: dict[str, Any] = {"name": "local", "kind": "openai", "base_url": base_url, "api_key": "none"}
+        settings = ProviderSettings.model_validate({**table, "models": {"default": "tiny"}})
+        provider = build_provider(settings, RouterSettings())
+        return Cascade([provider], offline=OfflineAnswer(home / "timmy.toml"), recorder=recorder)
+
+    def whole(self) -> dict[str, Call]:
+        return {
+            BARE: lambda: self.client.chat.completions.create(model="tiny", messages=MESSAGES),  # type: ignore[arg-type]
+            QUIET: lambda: self.quiet.chat(MESSAGES),
+            CASCADE: lambda: self.cascade.chat(MESSAGES),
+            ROUTER: lambda: self.router.chat(MESSAGES),
+        }
+
+    def streamed(self) -> dict[str, Call]:
+        return {
+            BARE: self._bare_stream,
+            QUIET: lambda: _drain(self.quiet.stream(MESSAGES)),
+            CASCADE: lambda: _drain(self.cascade.stream(MESSAGES)),
+            ROUTER: lambda: _drain(self.router.stream(MESSAGES)),
+        }
+
+    async def _bare_stream(self) -> None:
+        stream = await self.client.chat.completions.create(
+            model="tiny", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
+        )  # type: ignore[call-overload]
+        pieces = [event.choices[0].delta.content async for event in stream if event.choices]
+        assert sum(piece is not None for piece in pieces) == TOKENS
+
+    async def settle(self) -> None:
+        """Wait until every record is written, so that no block pays for the one before."""
+        await self.store.awrite(lambda _: None)
+
+    async def close(self) -> None:
+        await self.client.close()
+        await self.quiet.close()
+        await self.cascade.close()
+        self.router.close()
+        self.loop.close()
+        self.store.close()
+
+
+async def _drain(parts: Any) -> None:
+    async with aclosing(parts) as items:
+        pieces = [part.text async for part in items if isinstance(part, Delta)]
+    assert len(pieces) == TOKENS
+
+
+async def block(call: Call, many: int) -> list[float]:
+    """Call one after the other and return the milliseconds of each."""
+    times = []
+    for _ in range(many):
+        began = time.perf_counter()
+        await call()
+        times.append((time.perf_counter() - began) * 1000)
+    return times
+
+
+async def compare(parts: Parts, calls: dict[str, Call], rounds: int, many: int) -> dict[str, list[list[float]]]:
+    names = list(calls)
+    result: dict[str, list[list[float]]] = {name: [] for name in names}
+    for index in range(rounds + 1):
+        for name in names[index % len(names) :] + names[: index % len(names)]:
+            gc.collect()
+            times = await block(calls[name], many)
+            await parts.settle()
+            if index:  # the first round warms up
+                result[name].append(times)
+    return result
+
+
+def rows(what: str, result: dict[str, list[list[float]]], each: int = 1) -> list[list[str]]:
+    """One row a caller; `each` tokens share the cost where the answer is streamed."""
+    unit = 1000 / each if each > 1 else 1.0
+    bare = [percentile(times, 50) for times in result[BARE]]
+    shown = []
+    for name, blocks in result.items():
+        middle = [percentile(times, 50) for times in blocks]
+        extra = [value * unit for value in differences(middle, bare)]
+        shown.append(
+            [
+                f"{what}: {name}",
+                spread(middle),
+                spread([percentile(times, 99) for times in blocks]),
+                "-" if name == BARE else spread(extra),
+            ]
+        )
+    return shown
+
+
+def cost(result: dict[str, list[list[float]]], name: str) -> float:
+    return statistics.median(
+        differences(
+            [percentile(times, 50) for times in result[name]], [percentile(times, 50) for times in result[BARE]]
+        )
+    )
+
+
+async def run(home: Path, rounds: int, many: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    with responder() as base_url:
+        parts = Parts(base_url, home)
+        try:
+            whole = await compare(parts, parts.whole(), rounds, many)
+            streamed = await compare(parts, parts.streamed(), rounds, max(5, many // 10))
+        finally:
+            await parts.close()
+    return whole, streamed
+
+
+def main() -> None:
+    given = options(__doc__ or "", rounds=16, calls=100)
+    before = load()
+    with scratch(given.folder) as home:
+        whole, streamed = asyncio.run(run(home, given.rounds, given.calls))
+    print(f"The router's own cost. {machine(given.folder)}; {before} before, {load()} after.\n")
+    print(table(("One call", "p50 ms", "p99 ms", "over the bare client, p50 ms"), rows("whole", whole)), end="\n\n")
+    header = (f"One stream of {TOKENS} tokens", "p50 ms", "p99 ms", "over the bare client, µs a token")
+    print(table(header, rows("stream", streamed, TOKENS)), end="\n\n")
+    print(verdict("cascade over the bare client, a call, p50", cost(whole, CASCADE), " ms", at_most=0.25))
+
+
+if __name__ == "__main__":
+    main()

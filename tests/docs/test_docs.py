@@ -1,0 +1,337 @@
+"""The documents say what the code is: types, keys, columns, routes, commands, dependencies, links and examples."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from pydantic import BaseModel, SecretStr
+from pydantic_core import PydanticUndefined
+from starlette.routing import Mount, WebSocketRoute
+
+import timmy_core
+from timmy_core import errors
+from timmy_core.cli import app as command_line
+from timmy_core.events.model import EVENT_TYPES
+from timmy_core.router.chat import ErrorClass
+from timmy_core.server.app import create_app
+from timmy_core.server.pages import find_notebooks
+from timmy_core.server.run import Serving, serve
+from timmy_core.settings import Settings
+from timmy_core.store.engine import Store
+from timmy_core.timmy import Timmy
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+REFERENCE = DOCS / "reference"
+DOCUMENTS = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "data" / "README.md"])
+# Set by the configuration's reader for itself, not by people.
+INTERNAL_KEYS = {"unset_variables"}
+
+_ROW = re.compile(r"^\| `(?P<name>[^`]+)` \|(?P<cells>.*)\|$", re.MULTILINE)
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+_PYTHON = re.compile(r"^```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def reference(name: str) -> str:
+    return (REFERENCE / f"{name}.md").read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """Return what stands below a heading, up to the next heading."""
+    found = re.search(rf"^#+ {re.escape(heading)}$\n(?P<body>.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"there is no heading {heading!r}"
+    return without_code(found["body"])
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Return the rows of tables whose first cell is one name in code: name -> the other cells."""
+    return {row["name"]: [cell.strip() for cell in row["cells"].split(" | ")] for row in _ROW.finditer(text)}
+
+
+# Events and errors -----------------------------------------------------------------------------------------------
+
+
+def test_every_event_type_is_described_with_its_meaning_and_no_other_is() -> None:
+    described = {name: cells[0] for name, cells in rows(section(reference("events"), "Types")).items()}
+    assert described == EVENT_TYPES
+
+
+def test_every_error_class_is_described_and_no_other_is() -> None:
+    assert set(rows(section(reference("router"), "Error classes"))) == {str(kind) for kind in ErrorClass}
+
+
+def test_every_error_of_the_tree_is_described_and_no_other_is() -> None:
+    tree = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert set(rows(section(reference("python"), "Errors"))) == tree
+
+
+# Configuration ---------------------------------------------------------------------------------------------------
+
+
+def sections() -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield (heading, model) of every section of the settings."""
+    for name, field in Settings.model_fields.items():
+        if name == "providers":
+            yield f"`[[{name}]]`", next(kind for kind in field.annotation.__args__ if kind is not ...)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield f"`[{name}]`", field.annotation
+
+
+def shown_default(field: Any) -> str:
+    default = field.get_default(call_default_factory=True)
+    if default is PydanticUndefined:
+        return "required"
+    if default is None:
+        return "none"
+    assert not isinstance(default, SecretStr)
+    return f"`{json.dumps(default)}`"
+
+
+def test_the_settings_have_the_sections_that_are_known_here() -> None:
+    assert {heading.strip("`[]") for heading, _ in sections()} | {"home"} == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(("heading", "model"), list(sections()), ids=[heading for heading, _ in sections()])
+def test_every_key_is_described_with_its_default_and_no_other_is(heading: str, model: type[BaseModel]) -> None:
+    described = {name: cells[1] for name, cells in rows(section(reference("configuration"), heading)).items()}
+    expected = {name: shown_default(field) for name, field in model.model_fields.items() if name not in INTERNAL_KEYS}
+    assert described == expected
+
+
+def test_the_home_is_described() -> None:
+    assert "home" in rows(section(reference("configuration"), "The home"))
+
+
+# Schema ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_table_and_column_is_described_and_no_other_is(store: Store) -> None:
+    with store.read() as connection:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {
+            table: {
+                name: [kind, "no" if not_null else "yes"]
+                for _, name, kind, not_null, *_ in connection.execute(f"PRAGMA table_info({table})")
+            }
+            for table in tables
+        }
+    text = reference("schema")
+    headings = re.findall(r"^## `(\w+)`$", text, re.MULTILINE)
+    described = {
+        table: {name: cells[:2] for name, cells in rows(section(text, f"`{table}`")).items()} for table in headings
+    }
+    assert described == found
+
+
+def test_every_column_of_an_attempt_is_described_with_the_router(store: Store) -> None:
+    with store.read() as connection:
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(provider_metrics)")}
+    text = section(reference("router"), "`provider_metrics`")
+    assert columns == {name for line in re.findall(r"^\|[^|]*`[^|]*\|", text, re.MULTILINE) for name in _code(line)}
+
+
+def _code(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+# Server ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_route_of_the_server_is_described(timmy: Timmy) -> None:
+    import marimo
+
+    app = create_app(timmy, password=None, host="127.0.0.1", port=8765, notebooks=find_notebooks())
+    text = reference("http-api")
+    for route in app.routes:
+        path = route.path.replace(marimo.__version__, "VERSION") or "/"
+        if isinstance(route, Mount):
+            assert f"| `{path}` |" in text, f"the mount {path} is not described"
+        elif isinstance(route, WebSocketRoute):
+            assert f"WebSocket {path}" in text, f"the WebSocket {path} is not described"
+        elif f"| `{path}` |" not in text:  # a page
+            for method in route.methods - {"HEAD"}:
+                assert f"`{method} {path}`" in text, f"{method} {path} is not described"
+
+
+def test_no_route_is_described_that_the_server_does_not_have(timmy: Timmy) -> None:
+    app = create_app(timmy, password=None, host="127.0.0.1", port=8765, notebooks=find_notebooks())
+    known = {(method, route.path) for route in app.routes for method in getattr(route, "methods", None) or ()}
+    described = set(re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`]*)`", reference("http-api")))
+    assert described <= known
+
+
+def test_every_parameter_of_the_api_is_described_and_no_other_is() -> None:
+    from timmy_core.server.query import AskBody, EventsParams
+
+    text = reference("http-api")
+    assert set(rows(section(text, "`GET /api/v1/events`"))) == set(EventsParams.model_fields)
+    assert set(rows(section(text, "`POST /api/v1/ask`"))) == set(AskBody.model_fields)
+
+
+# Command line ----------------------------------------------------------------------------------------------------
+
+
+def commands(command: Any, path: tuple[str, ...] = ("timmy",)) -> Iterator[tuple[str, Any]]:
+    yield " ".join(path), command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*path, name))
+
+
+def test_every_command_with_its_options_is_described_and_no_other_is() -> None:
+    text = reference("cli")
+    found = {
+        path: {option for parameter in command.params for option in parameter.opts}
+        for path, command in commands(typer.main.get_command(command_line))
+    }
+    described = {path: set(rows(section(text, f"`{path}`"))) for path in re.findall(r"^## `(.+)`$", text, re.MULTILINE)}
+    assert described == found
+
+
+# Dependencies ----------------------------------------------------------------------------------------------------
+
+
+def test_every_dependency_is_defended_and_no_other_is() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = reference("dependencies")
+    extras = {name: names(wanted) for name, wanted in project["optional-dependencies"].items()}
+    assert set(rows(section(text, "At run time"))) == names(project["dependencies"])
+    assert set(rows(section(text, "Extras"))) == set().union(*(extras[name] for name in extras if name != "test"))
+    assert set(rows(section(text, "For tests"))) == extras["test"]
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^A-Za-z0-9._-]", requirement)[0] for requirement in requirements}
+
+
+# Python ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_public_name_is_described_and_no_other_is() -> None:
+    text = reference("python").partition("\n## ")[0]
+    described = {name for line in re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE) for name in _code(line)}
+    assert described == set(timmy_core.__all__)
+
+
+def test_everything_that_timmy_offers_is_described(timmy: Timmy) -> None:
+    text = reference("python")
+    offered = {name for name in dir(timmy) if not name.startswith("_")}
+    assert {name for name in offered if f"`timmy.{name}`" not in text} == set()
+
+
+def test_the_frames_are_described_with_their_columns(timmy: Timmy) -> None:
+    described = {name: _code(cells[0]) for name, cells in rows(section(reference("python"), "Frames")).items()}
+    assert described == {name: timmy.frame(name).columns for name in described}
+    assert described.keys() == timmy._lake._specs.keys()
+
+
+# Links -----------------------------------------------------------------------------------------------------------
+
+
+def anchor(heading: str) -> str:
+    """Return a heading's anchor, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
+def test_every_link_to_a_document_resolves(document: Path) -> None:
+    for found in _LINK.finditer(without_code(document.read_text(encoding="utf-8"))):
+        target, _, fragment = found["target"].partition("#")
+        if ":" in target:
+            continue
+        path = (document.parent / target).resolve() if target else document
+        assert path.exists(), f"{target} does not exist"
+        if fragment:
+            headings = re.findall(r"^#+ (.+)$", without_code(path.read_text(encoding="utf-8")), re.MULTILINE)
+            assert fragment in {anchor(heading) for heading in headings}, f"{target} has no heading #{fragment}"
+
+
+def test_every_document_is_in_the_index() -> None:
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    inside = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} - {"README.md"}
+    assert {path for path in inside if f"({path})" not in index} == set()
+
+
+# Examples --------------------------------------------------------------------------------------------------------
+
+
+def examples(path: Path) -> str:
+    """Return the Python of a document, as one program whose lines keep their numbers."""
+    text = path.read_text(encoding="utf-8")
+    lines = [""] * text.count("\n")
+    for block in _PYTHON.finditer(text):
+        first = text.count("\n", 0, block.start("code"))
+        code = block["code"].splitlines()
+        lines[first : first + len(code)] = code
+    return "\n".join(lines)
+
+
+def run(path: Path, home: Path, **environment: str) -> str:
+    """Run a document's examples in a process of their own, warnings being errors, and return what they print."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"exec(compile({examples(path)!r}, {path.name!r}, 'exec'))"],
+        env={**os.environ, "TIMMY_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"} | environment,
+        cwd=home.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{path.name}: {done.stderr}"
+    return done.stdout
+
+
+def test_the_examples_in_python_run(home: Path) -> None:
+    printed = run(REFERENCE / "python.md", home)
+    assert "No model answered" in printed
+    assert "seen up to" in printed
+
+
+def test_the_chain_is_checked_as_it_is_described(home: Path, timmy: Timmy) -> None:
+    timmy.events.append("x.one", source="test", data={"word": "bäh"})
+    timmy.events.append("x.two", source="test", task_id="t", agent_id="a", trace_id="r", id="mine")
+    with timmy.store.read() as connection:
+        seq, head = connection.execute("SELECT seq, hex(hash) FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+    assert seq == 2
+    assert head.lower() in run(REFERENCE / "events.md", home)
+
+
+@pytest.fixture
+def serving(timmy: Timmy) -> Iterator[Serving]:
+    """A server of this test's Timmy, without a password."""
+    ready = threading.Event()
+    box: list[Serving] = []
+
+    def listening(started: Serving) -> None:
+        box.append(started)
+        ready.set()
+
+    options: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "password": None, "on_ready": listening}
+    thread = threading.Thread(target=serve, args=(timmy,), kwargs=options, name="docs-server")
+    thread.start()
+    assert ready.wait(30), "the server did not start"
+    yield box[0]
+    box[0].stop()
+    thread.join(10)
+    assert not thread.is_alive(), "the server did not stop"
+
+
+def test_the_examples_that_follow_events_run(home: Path, timmy: Timmy, serving: Serving) -> None:
+    timmy.events.append("x.first.made", source="test")
+    printed = run(DOCS / "how-to" / "follow-events-from-another-program.md", home, TIMMY_URL=serving.url)
+    assert printed.splitlines() == ["1 x.first.made {}", "1 x.first.made"]
+    assert timmy.events.get("backup-2026-01-31").type == "x.backup.made"
