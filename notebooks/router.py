@@ -98,7 +98,7 @@ def chart_title(attempts, kinds):
     )
     return (
         f'<div class="tw-chart-title"><span>Latency of the last {parts.plural(len(attempts), "attempt")}'
-        f'<span class="tw-muted"> · ● answered, ✕ failed</span></span><span class="tw-labels">{labels}</span></div>'
+        f'<span class="tw-muted"> · ● answered, ✚ failed</span></span><span class="tw-labels">{labels}</span></div>'
     )
 
 

@@ -64,9 +64,12 @@ def timmy(path: Path, source: str) -> Iterator[Opening]:
 
     @contextmanager
     def thread() -> Iterator[Write]:
-        yield lambda key: _drop(
-            log.append("task.created", source=source, task_id="task-1", agent_id="timmy", trace_id=key, data=DATA, id=key)
-        )
+        def write(key: str) -> None:
+            log.append(
+                "task.created", source=source, task_id="task-1", agent_id="timmy", trace_id=key, data=DATA, id=key
+            )
+
+        yield write
 
     try:
         yield thread
@@ -141,10 +144,6 @@ def disk(path: Path, source: str) -> Iterator[Opening]:
 
 
 VARIANTS = {"timmy": timmy, "bare sqlite3": bare, "earlier system": earlier, "disk (4 KiB, fsync)": disk}
-
-
-def _drop(value: object) -> None:
-    del value
 
 
 def _create(path: Path, mode: str) -> None:

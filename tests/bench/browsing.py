@@ -18,8 +18,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from e2e.browser import find_browser, flags  # noqa: E402 - the folder above has to be known first
-from e2e.served import plain_environment, timmy_command  # noqa: E402 - as above
+from e2e.browser import find_browser, flags
+from e2e.served import plain_environment, timmy_command
 
 START_S = 60
 STOP_S = 20
@@ -53,7 +53,9 @@ def running(command: Sequence[str], folder: Path, ready_url: str) -> Iterator[fl
     """Run a server, and yield the seconds from its start until it answers there."""
     log = (folder / "server.log").open("ab")
     began = time.monotonic()
-    process = subprocess.Popen(command, cwd=folder, env=plain_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    process = subprocess.Popen(
+        command, cwd=folder, env=plain_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+    )
     try:
         while not _answers(ready_url):
             assert process.poll() is None, (folder / "server.log").read_text(encoding="utf-8")

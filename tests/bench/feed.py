@@ -160,7 +160,7 @@ def main() -> None:
     with scratch(given.folder) as folder:
         result = measure(folder, given.rounds, given.events)
     print(f"Feed between processes. {machine(given.folder)}; {before} before, {load()} after.\n")
-    header = ("What", "called → seen p50 ms", "p99 ms", "the commit itself p50 ms", "returned → seen p50 ms", "worst ms")
+    header = ("What", "called → seen p50 ms", "p99 ms", "the call itself p50 ms", "returned → seen p50 ms", "worst ms")
     print(table(header, [row(name, rounds) for name, rounds in result.items()]), end="\n\n")
     worst = max(max(one.called) for one in result["events.tail"])
     print(verdict("the latest of all events from call to seen", worst, " ms", at_most=100.0))

@@ -1,4 +1,4 @@
-"""What the benchmarks share: numbers over rounds, a Markdown table, the machine, and a folder on the disk to measure."""
+"""What the benchmarks share: numbers over rounds, a Markdown table, the machine, and a folder to measure in."""
 
 from __future__ import annotations
 

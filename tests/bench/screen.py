@@ -40,7 +40,10 @@ OBSERVE = """space => {
       const top = parseFloat(node.style.top) - list.scrollTop;
       notes.push([Number(node.dataset.seq), here, 0, top >= 0 && top < list.clientHeight]);
     }
-    requestAnimationFrame(() => { const then = now(); for (const note of notes) { note[2] = then; window.seen.push(note); } });
+    requestAnimationFrame(() => {
+      const then = now();
+      for (const note of notes) { note[2] = then; window.seen.push(note); }
+    });
   }).observe(space, { childList: true });
 }"""
 FLOOR = """port => {
@@ -52,7 +55,8 @@ FLOOR = """port => {
     const row = document.createElement("div");
     row.textContent = message.data; rows.prepend(row); if (rows.children.length > 50) rows.lastChild.remove();
     const here = now();
-    requestAnimationFrame(() => requestAnimationFrame(() => window.seen.push([Number(message.data), here, now(), true])));
+    const then = () => window.seen.push([Number(message.data), here, now(), true]);
+    requestAnimationFrame(() => requestAnimationFrame(then));
   };
 }"""
 
@@ -177,7 +181,7 @@ def main() -> None:
         result = run(folder, given.rounds, given.seconds)
     print(f"Append to screen. {machine(given.folder)}; {before} before, {load()} after.\n")
     names = {"append": "the live page", "send": "a bare page on a bare WebSocket"}
-    header = ("What", "called → visible p50 ms", "p99 ms", "called → in the document p50 ms", "commit p50 ms", "worst ms")
+    header = ("What", "called → visible p50 ms", "p99 ms", "called → in the document p50 ms", "call p50 ms", "worst ms")
     rows = [row(f"{rate} a second: {names[kind]}", rounds) for (kind, rate), rounds in result.items()]
     print(table((*header, "never seen"), rows), end="\n\n")
     for rate in RATES:

@@ -3,7 +3,7 @@
     python tests/bench/start.py
 
 Beside `timmy up`, in turns: `marimo run` on a notebook with one heading, which is the least that such a page needs,
-and Python itself. The browser runs already; files lie in the system's cache after the first round, which is not counted.
+and Python itself. The browser runs already; the first round, which fills the system's cache of files, is not counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from figures import load, machine, options, scratch, spread, table, verdict
 from playwright.sync_api import Browser
 
 PYTHON = sys.executable
-NOTEBOOK = '''import marimo
+NOTEBOOK = """import marimo
 
 app = marimo.App()
 
@@ -33,7 +33,7 @@ def _():
 
 if __name__ == "__main__":
     app.run()
-'''
+"""
 COMMANDS = {
     "`python -c pass`": [PYTHON, "-c", "pass"],
     "`import timmy_core`": [PYTHON, "-c", "import timmy_core"],
