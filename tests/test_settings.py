@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from timmy_core.errors import SettingsError
-from timmy_core.settings import Settings, default_home, load_settings, write_template
+from timmy_core.settings import Settings, default_home, load_settings
+from timmy_core.settings_file import write_template
 
 
 def load(tmp_path: Path, text: str) -> Settings:
@@ -141,9 +142,28 @@ def test_the_template_is_written_once_and_changes_nothing(tmp_path: Path) -> Non
 
 
 def test_every_commented_line_of_the_template_is_valid_when_uncommented(tmp_path: Path) -> None:
-    from timmy_core.settings import TEMPLATE
+    from timmy_core.settings_file import TEMPLATE
 
     lines = [line[2:] if line.startswith(("# [[", "# name", "# kind", "# base", "# api", "# models", "# pri")) else line
              for line in TEMPLATE.splitlines()]  # fmt: skip
     settings = load(tmp_path, "\n".join(lines))
     assert [provider.name for provider in settings.providers] == ["ollama", "local-llama", "anthropic"]
+
+
+@pytest.mark.parametrize("name", ["TIMMY_ROUTER", "TIMMY_SERVER__ALLOWED_HOSTS"])
+def test_a_variable_that_is_not_json_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "a.b")
+    with pytest.raises(SettingsError, match="expected JSON"):
+        load_settings(tmp_path)
+
+
+def test_providers_are_named_in_the_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIMMY_PROVIDERS", '[{"name": "a", "kind": "openai", "api_key": "${NOPE}"}]')
+    with pytest.raises(SettingsError, match=r"TIMMY_PROVIDERS is not read; name providers in .*timmy\.toml"):
+        load_settings(tmp_path)
+
+
+def test_the_template_and_its_home_are_their_owners_alone(tmp_path: Path) -> None:
+    write_template(tmp_path / "home")
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "home" / "timmy.toml").stat().st_mode & 0o777 == 0o600

@@ -73,5 +73,5 @@ class ProviderError(RouterError):
         self.retry_after_s = retry_after_s
 
 
-class AuthError(TimmyError):
-    """The login, the token or the origin of a request was refused."""
+class QuestionError(TimmyError):
+    """The question or the session's name cannot be used."""

@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariableError
 
 from timmy_core.errors import SettingsError
+from timmy_core.settings_file import line_of
 
 ProviderKind = Literal["ollama", "airllm", "openai", "anthropic"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
-_TABLE = re.compile(r"^\s*(?P<open>\[\[?)\s*(?P<name>[^\]]+?)\s*\]\]?")
-_KEY = re.compile(r"^\s*(?P<name>[A-Za-z0-9_\-\"']+)\s*=")
 
 
 class _Section(BaseModel):
@@ -68,6 +68,15 @@ class AgentSettings(_Section):
         "Say so when you do not know."
     )
     history_messages: int = Field(default=20, ge=0, le=1000)
+
+
+class LogSettings(_Section):
+    """What `timmy up` does about the event log by itself."""
+
+    seal: bool = True
+    prune_after_days: int = Field(default=0, ge=0, le=36_500)  # 0: never
+    head_minutes: float = Field(default=5.0, ge=0, le=10_080)  # 0: only on demand
+    text: bool = True
 
 
 class UpgradeSettings(_Section):
@@ -119,6 +128,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     router: RouterSettings = RouterSettings()
     agent: AgentSettings = AgentSettings()
+    log: LogSettings = LogSettings()
     upgrades: UpgradeSettings = UpgradeSettings()
     providers: tuple[ProviderSettings, ...] = Field(default_factory=_default_providers)
 
@@ -187,7 +197,10 @@ def load_settings(home: str | Path | None = None) -> Settings:
         message = f"{path} is not valid TOML: {error}"
         raise SettingsError(message) from error
     if "home" in data:
-        message = f"{path}, line {_line(text, ('home',))}: 'home' cannot be set here; use TIMMY_HOME or --home"
+        message = f"{path}, line {line_of(text, ('home',))}: 'home' cannot be set here; use TIMMY_HOME or --home"
+        raise SettingsError(message)
+    if "TIMMY_PROVIDERS" in os.environ:
+        message = f"TIMMY_PROVIDERS is not read; name providers in {path}, with ${{NAME}} for their keys"
         raise SettingsError(message)
     expanded = _expand(data, path)
     password = os.environ.get("TIMMY_PASSWORD")
@@ -200,18 +213,9 @@ def load_settings(home: str | Path | None = None) -> Settings:
         return Settings(**expanded, home=root).model_copy(update={"home": root})
     except ValidationError as error:
         raise SettingsError(_explain(error, text, path)) from None
-
-
-def write_template(home: Path) -> bool:
-    """Write a commented `timmy.toml` where there is none; True if it was written."""
-    path = home / "timmy.toml"
-    home.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(TEMPLATE)
-    except FileExistsError:
-        return False
-    return True
+    except UnreadableVariableError as error:
+        message = f"{error}; expected JSON, or single keys such as TIMMY_ROUTER__DEADLINE_S=60"
+        raise SettingsError(message) from None
 
 
 def _read(path: Path) -> str:
@@ -293,7 +297,7 @@ def _explain_one(problem: dict[str, Any], text: str, path: Path) -> str:
     variable = "TIMMY_" + "__".join(str(part) for part in loc).upper()
     if len(loc) > 1 and variable in os.environ:
         return f"environment variable {variable}: {what}"
-    line = _line(text, loc)
+    line = line_of(text, loc)
     where = f"{path}, line {line}" if line else f"{path}"
     return f"{where}: {name}: {what}"
 
@@ -304,6 +308,7 @@ def _known_keys(loc: tuple[Any, ...]) -> str:
         "server": ServerSettings,
         "router": RouterSettings,
         "agent": AgentSettings,
+        "log": LogSettings,
         "upgrades": UpgradeSettings,
         "providers": ProviderSettings,
     }
@@ -311,74 +316,3 @@ def _known_keys(loc: tuple[Any, ...]) -> str:
         model = sections.get(str(loc[0]), Settings)
     keys = sorted(set(model.model_fields) - {"home", "unset_variables"})
     return "expected one of " + ", ".join(keys)
-
-
-def _line(text: str, loc: tuple[Any, ...]) -> int | None:
-    """The line of a key such as ("providers", 1, "base_url"), or of its table when the key itself is absent."""
-    table_line: int | None = None
-    for number, table, key in _keys(text):
-        if table + ((key,) if key else ()) == loc:
-            return number
-        # The nearest thing above it: its own table, or a key whose value, an inline table, it lies in.
-        if loc[: len(table) + (key is not None)] == (table if key is None else (*table, key)):
-            table_line = number
-    return table_line
-
-
-def _keys(text: str) -> Iterator[tuple[int, tuple[Any, ...], str | None]]:
-    """Yield (line, table, key) of every table header and key; arrays of tables carry their index."""
-    table: tuple[Any, ...] = ()
-    seen: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        header = _TABLE.match(line)
-        if header:
-            names = [part.strip().strip("\"'") for part in header["name"].split(".")]
-            if header["open"] == "[[":
-                seen[names[0]] = seen.get(names[0], -1) + 1
-            table = tuple(x for name in names for x in ((name, seen[name]) if name in seen else (name,)))
-            yield number, table, None
-            continue
-        key = _KEY.match(line)
-        if key:
-            yield number, table, key["name"].strip("\"'")
-
-
-TEMPLATE = """\
-# Timmy Workbench. Every key with its default is in docs/reference/configuration.md.
-# ${NAME} is read from the environment; ${NAME:-other} falls back to `other`.
-#
-# Without a [[providers]] table Timmy tries Ollama on this machine, then OpenAI and Anthropic
-# where OPENAI_API_KEY or ANTHROPIC_API_KEY is set. Uncomment tables to choose for yourself:
-# the lowest priority number is asked first, and the offline answer is always last.
-
-# [[providers]]
-# name = "ollama"
-# kind = "ollama"                       # ollama, openai (any compatible server) or anthropic
-# base_url = "http://127.0.0.1:11434"
-# models = { default = "llama3.2" }
-# priority = 1
-
-# [[providers]]
-# name = "local-llama"
-# kind = "openai"
-# base_url = "http://127.0.0.1:8080/v1"
-# api_key = "${LLAMA_KEY:-none}"
-# models = { default = "gemma" }
-# priority = 2
-
-# [[providers]]
-# name = "anthropic"
-# kind = "anthropic"
-# api_key = "${ANTHROPIC_API_KEY}"
-# models = { default = "claude-haiku-4-5" }
-# priority = 10
-
-[router]
-# deadline_s = 60
-# first_token_s = 20
-# reset_timeout_s = 60
-
-[server]
-# host = "127.0.0.1"                    # anything wider needs a password
-# port = 8765
-"""

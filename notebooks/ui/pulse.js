@@ -78,10 +78,12 @@ function render({ model }) {
   let socket = null, delay = 500, everOpen = false, done = false;
   let state = "connecting", due = null, last = Date.now(), retry = null;
   let cursor = model.get("since");
+  // After a restart of the server the page's kernel is gone until marimo has made a new one, which draws the page anew.
+  let server = null, orphaned = false;
 
   const beat = () => {
     due = null;
-    if (document.hidden || done) return;
+    if (document.hidden || done || orphaned || state === "lost") return;
     last = Date.now();
     model.set("beat", model.get("beat") + 1);
     model.save_changes();
@@ -96,6 +98,8 @@ function render({ model }) {
     socket.onmessage = (message) => {
       const packet = JSON.parse(message.data);
       if (packet.kind === "hello") {
+        orphaned = orphaned || (server !== null && packet.server !== server);
+        server = packet.server;
         everOpen = true; delay = 500; cursor = Math.min(cursor, packet.head);
         show("open");
       } else if (packet.events?.length) {

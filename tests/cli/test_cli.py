@@ -76,6 +76,8 @@ def test_events_are_listed_verified_and_explained(home: Path) -> None:
         (("events", "list", "--since", "yesterday"), "is not a time; expected ISO 8601"),
         (("router", "test", "nobody"), "no provider is named 'nobody'"),
         (("chat", " "), "the question is empty"),
+        (("chat", "hi", "--session", "[/x]"), "the session '[/x]' is not usable"),
+        (("router", "test", "[/x]"), "no provider is named '[/x]'"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_status_1(home: Path, words: tuple[str, ...], said: str) -> None:

@@ -163,6 +163,9 @@ def test_every_route_of_the_server_is_described(timmy: Timmy) -> None:
             assert f"| `{path}` |" in text, f"the mount {path} is not described"
         elif isinstance(route, WebSocketRoute):
             assert f"WebSocket {path}" in text, f"the WebSocket {path} is not described"
+        elif "{rest:path}" in path:
+            # What is left over: the reference says in words that any other path or method is refused.
+            assert "| 405 |" in text
         elif f"| `{path}` |" not in text:  # a page
             for method in route.methods - {"HEAD"}:
                 assert f"`{method} {path}`" in text, f"{method} {path} is not described"

@@ -58,6 +58,8 @@ def test_own_types_begin_with_x() -> None:
         ({"a": object()}, r"data\.a is of type object"),
         ({"a": {"b": float("nan")}}, r"data\.a\.b is nan"),
         ({"a": float("inf")}, r"data\.a is inf"),
+        ({"a": 1 << 63}, r"data\.a is an integer of more than 64 bits"),
+        ({"a": 10**5000}, r"data\.a is an integer of more than 64 bits"),
         ({"a": b"bytes"}, r"data\.a is of type bytes"),
         ({"a": datetime(2026, 1, 1, tzinfo=UTC)}, r"data\.a is of type datetime"),
         ({"a": "\ud800"}, "half a surrogate"),
@@ -82,6 +84,16 @@ def test_a_time_without_a_zone_is_refused() -> None:
         prepare(NewEvent("task.created", "test", ts=datetime(2026, 1, 1)))  # noqa: DTZ001 - the fault under test
 
 
+def test_a_time_before_1970_is_refused() -> None:
+    with pytest.raises(EventDataError, match="before 1970"):
+        prepare(NewEvent("task.created", "test", ts=datetime(1969, 12, 31, tzinfo=UTC)))
+
+
+def test_an_empty_id_is_refused() -> None:
+    with pytest.raises(EventDataError, match="id is empty"):
+        prepare(NewEvent("task.created", "test", id=""))
+
+
 @pytest.mark.parametrize("field", ["source", "task_id", "agent_id", "trace_id", "id"])
 @pytest.mark.parametrize("value", ["x" * 201, "a\nb", "\ud800", 7])
 def test_a_field_that_is_too_long_or_not_printable_is_refused_by_name(field: str, value: Any) -> None:
@@ -95,7 +107,11 @@ def test_an_empty_source_is_refused() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(1 - 2**63, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
     max_leaves=20,
 )

@@ -141,6 +141,9 @@ def test_asking_without_any_provider_gives_the_offline_answer(asker: httpx.Clien
         (b"{}", 422, "'text' is missing"),
         (b'{"text": 3}', 422, "text: expected a valid string, not 3"),
         (b'{"text": ""}', 422, "text: "),
+        (b'{"text": " "}', 422, "the question is empty"),
+        (b'{"text": "a", "session": "a b"}', 422, "is not usable"),
+        (b'{"text": "\\ud800"}', 422, "text: expected a valid string"),
         (b'{"text": "a", "sesion": "x"}', 422, "'sesion' is not known; did you mean session?"),
     ],
 )
@@ -160,7 +163,11 @@ def test_what_does_not_exist_says_so(asker: httpx.Client) -> None:
     response = asker.get("/api/v1/nowhere", headers={"Accept": "text/html"})
     assert response.status_code == 404
     assert "/api/v1/nowhere does not exist" in error_of(response)
-    assert asker.post("/api/v1/status").status_code == 405
+    for method, path, allowed in (("POST", "status", "GET"), ("DELETE", "events/1", "GET"), ("GET", "ask", "POST")):
+        refused = asker.request(method, f"/api/v1/{path}")
+        assert refused.status_code == 405
+        assert f"takes {allowed}" in error_of(refused).replace("GET, HEAD", "GET")
+        assert allowed in refused.headers["allow"]
 
 
 def test_health_and_readiness(site: httpx.Client, timmy: Any) -> None:

@@ -71,6 +71,7 @@ async def test_since_zero_replays_everything_then_goes_live(start: Start, timmy:
     await wait_for_head(timmy, old[-1])
     async with feed_of(start(), "?since=0") as connection:
         hello = await receive(connection)
+        assert len(hello.pop("server")) == 16
         assert hello == {"kind": "hello", "epoch": timmy.feed.epoch, "head": old[-1], "since": 0, "reset": False}
         assert await collect(connection, old[-1]) == list(range(1, old[-1] + 1))
         new = write(timmy, 3)
@@ -121,6 +122,15 @@ async def test_a_cursor_from_another_log_is_told_to_start_afresh(start: Start, t
         assert (hello["head"], hello["since"], hello["reset"]) == (old[-1], old[-1], True)
         new = write(timmy, 1)
         assert await collect(connection, 1) == new
+
+
+async def test_a_cursor_that_the_follower_has_not_reached_yet_is_no_reset(start: Start, timmy: Any) -> None:
+    site = start()
+    for _ in range(20):
+        (newest,) = write(timmy, 1)
+        async with feed_of(site, f"?since={newest}") as connection:
+            hello = await receive(connection)
+            assert (hello["reset"], hello["since"]) == (False, newest)
 
 
 @pytest.mark.parametrize("since", ["x", "-1", "1.5", "", "9" * 40, "%D9%A1"])

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from timmy_core.errors import ProviderError
+from timmy_core.errors import ProviderError, QuestionError
 from timmy_core.router.chat import Delta, Done, Switch
 from timmy_core.settings import AgentSettings, Settings
-from timmy_core.swarm.agent import QuestionError
 from timmy_core.testing import FakeClock, ScriptedProvider
 from timmy_core.timmy import Timmy
 
@@ -127,6 +126,7 @@ async def test_a_stopped_stream_leaves_the_question_without_an_answer(tmp_path: 
         ("", "s", "the question is empty"),
         ("  \n", "s", "the question is empty"),
         ("x" * 100_001, "s", "at most 100,000"),
+        ("half \ud800", "s", "half a surrogate pair"),
         ("hello", "", "the session '' is not usable"),
         ("hello", "a b", "expected 1 to 100 letters"),
         ("hello", "x" * 101, "is not usable"),

@@ -7,6 +7,7 @@ from importlib.metadata import version as installed
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from timmy_core.cli import chat, doctor, events, router, up
 from timmy_core.cli.console import err
@@ -47,9 +48,5 @@ def main() -> None:
     try:
         app()
     except TimmyError as error:
-        err.print(f"[bold red]timmy:[/] {error}", highlight=False)
+        err.print(f"[bold red]timmy:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough.
-        sys.stderr.close()
-        sys.exit(0)

@@ -10,7 +10,8 @@ from pydantic import SecretStr
 from rich.markup import escape
 
 from timmy_core.cli.console import Home, out
-from timmy_core.settings import default_home, write_template
+from timmy_core.settings import default_home
+from timmy_core.settings_file import write_template
 from timmy_core.timmy import open_timmy
 
 
@@ -36,10 +37,11 @@ def up(
         secret = SecretStr(password) if password else settings.password
 
         def ready(serving: Serving) -> None:
-            out.print(f"[bold green]Timmy Workbench[/] is at [bold]{escape(serving.url)}[/]")
-            out.print(f"[dim]home {escape(str(root))} · Ctrl-C stops it[/]")
+            out.print(f"[bold green]Timmy Workbench[/] is at [bold]{escape(serving.url)}[/]", soft_wrap=True)
+            out.print(f"[dim]home {escape(str(root))} · Ctrl-C stops it[/]", soft_wrap=True)
             if first:
-                out.print(f"[dim]wrote {escape(str(timmy.settings.toml_path))}: name your providers there[/]")
+                written = escape(str(timmy.settings.toml_path))
+                out.print(f"[dim]wrote {written}: name your providers there[/]", soft_wrap=True)
 
         try:
             serve(

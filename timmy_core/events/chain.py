@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 GENESIS: Final = bytes(32)
 SALT_BYTES: Final = 16
+ERASED: Final = bytes(SALT_BYTES)  # the salt of a redacted event
 
 _NUMBERS: Final = struct.Struct(">QQI")
 _LENGTH: Final = struct.Struct(">I")
@@ -31,7 +34,7 @@ def hash_data(salt: bytes, data_json: str) -> bytes:
     return hashlib.blake2b(data_json.encode(), digest_size=32, key=salt).digest()
 
 
-def hash_event(previous: bytes, seq: int, ts_us: int, v: int, texts: tuple[str | None, ...], data_hash: bytes) -> bytes:
+def hash_event(previous: bytes, seq: int, ts_us: int, v: int, texts: Sequence[str | None], data_hash: bytes) -> bytes:
     """Return the 32-byte hash of an event; `texts` are id, type, source, task, agent and trace, in this order."""
     parts = [previous, _NUMBERS.pack(seq, ts_us, v)]
     for text in texts:
@@ -42,3 +45,40 @@ def hash_event(previous: bytes, seq: int, ts_us: int, v: int, texts: tuple[str |
             parts += (_LENGTH.pack(len(raw)), raw)
     parts.append(data_hash)
     return hashlib.blake2b(b"".join(parts), digest_size=32).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Why a row does not hold: kind is `cut`, `data` or `link`."""
+
+    kind: str
+    message: str
+
+
+def broken(row: Sequence[Any], last_seq: int, previous: bytes) -> Broken | None:
+    """Say why a row does not follow the event `last_seq` with the hash `previous`, or return None.
+
+    A row is (seq, id, type, source, task, agent, trace, data, ts, v, hash, salt, data_hash).
+    """
+    seq = row[0]
+    if seq != last_seq + 1:
+        return Broken("cut", f"seq {last_seq + 1} is missing; the next event is {seq}")
+    # What was forced into a row may be of a kind that cannot even be hashed.
+    try:
+        if not _holds(row):
+            return Broken("data", f"the data of event {seq} was altered")
+        if link(row, previous, seq) == row[10]:
+            return None
+    except (ValueError, TypeError, AttributeError, struct.error):
+        pass
+    return Broken("link", f"event {seq} does not follow from the one before: it, or one before it, was altered")
+
+
+def link(row: Sequence[Any], previous: bytes, seq: int) -> bytes:
+    """Return the hash that a row has to have as the event `seq` after the hash `previous`."""
+    return hash_event(previous, seq, row[8], row[9], row[1:7], row[12])
+
+
+def _holds(row: Sequence[Any]) -> bool:
+    data, salt = row[7], row[11]
+    return bool(salt == ERASED) if data is None else hash_data(salt, data) == row[12]

@@ -51,6 +51,10 @@ class Feed:
         """The newest seq that the follower has seen."""
         return self._head
 
+    def newest(self) -> int:
+        """Return the newest seq of the log itself, which the follower may not have seen yet; reads the store."""
+        return self._log.head()[0]
+
     def subscribe(self, after: int | None = None) -> Subscription:
         """Return a subscription from after a seq; from the newest on if None. Enter it on the loop that reads it."""
         return Subscription(self, self._head if after is None else after)

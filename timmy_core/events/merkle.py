@@ -1,6 +1,6 @@
 """Merkle trees after RFC 6962, section 2.1: one root stands for many entries, and a short path proves that one is in it.
 
-    leaf = SHA-256(00, entry)    node = SHA-256(01, left, right)    the left tree holds the largest power of two < n
+leaf = SHA-256(00, entry)    node = SHA-256(01, left, right)    the left tree holds the largest power of two < n
 """
 
 from __future__ import annotations

@@ -165,10 +165,16 @@ def prepare(event: NewEvent) -> Prepared:
     if not event.source:
         message = "source is empty; say who writes the event, for instance 'cli' or 'agent'"
         raise EventDataError(message)
+    if event.id is not None and not event.id:
+        message = "id is empty; leave it out to have one made, or give one that is used once"
+        raise EventDataError(message)
     try:
         ts_us = None if event.ts is None else to_us(event.ts)
     except ValueError as error:
         raise EventDataError(str(error)) from None
+    if ts_us is not None and ts_us < 0:
+        message = f"the time {event.ts} lies before 1970, where the log's times begin"
+        raise EventDataError(message)
     return Prepared(
         event.id or new_id(),
         event.type,
@@ -209,12 +215,15 @@ def encode(data: Mapping[str, Any]) -> str:
 
 
 _MAX_DEPTH: Final = 64
+_MAX_INT: Final = 1 << 63  # what every reader of JSON that has integers at all can hold
 
 
 def _not_json(value: Any, where: str, depth: int) -> str | None:  # noqa: PLR0911 - one line a kind of value
     """Say where and why a value is not JSON, or return None."""
-    if value is None or isinstance(value, (str, bool, int)):
+    if value is None or isinstance(value, (str, bool)):
         return None
+    if isinstance(value, int):
+        return None if abs(value) < _MAX_INT else f"{where} is an integer of more than 64 bits; give it as text"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{where} is {value}, which JSON cannot carry; use null or text"
     if depth >= _MAX_DEPTH:

@@ -194,6 +194,10 @@ class Cascade:
         *,
         streamed: bool,
     ) -> Call:
+        limit_s = self._limits.deadline_s if deadline_s is None else deadline_s
+        if not 0 < limit_s < float("inf"):
+            message = f"deadline_s is {limit_s}; expected a positive number of seconds"
+            raise ValueError(message)
         now = self._clock.monotonic()
         return Call(
             origin=origin or Origin(new_id()),
@@ -203,7 +207,7 @@ class Cascade:
             max_tokens=max_tokens,
             temperature=temperature,
             began=now,
-            ends=now + (self._limits.deadline_s if deadline_s is None else deadline_s),
+            ends=now + limit_s,
         )
 
     def _tries(self, call: Call) -> Iterator[Try]:

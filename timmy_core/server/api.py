@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from timmy_core.server.errors import ApiError
 from timmy_core.server.gate import API, TOKEN_HEADER
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _UNSTORED = {"Cache-Control": "no-store"}
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _CLIENT_GONE = 499  # what proxies write in their logs; nobody is there to read it
 
 
@@ -45,7 +46,9 @@ class Api:
             "token": self.token,
         }
         routes = [Route(API + path, endpoint, methods=["GET"]) for path, endpoint in reads.items()]
-        return [*routes, Route(f"{API}ask", self.ask, methods=["POST"]), Route(f"{API}{{rest:path}}", self.unknown)]
+        # Every method ends here, or marimo's mount behind these routes would answer in words of its own.
+        rest = Route(f"{API}{{rest:path}}", self.unknown, methods=_METHODS)
+        return [*routes, Route(f"{API}ask", self.ask, methods=["POST"]), rest]
 
     async def status(self, request: Request) -> Response:
         """Everything at a glance."""
@@ -91,10 +94,18 @@ class Api:
 
     async def unknown(self, request: Request) -> Response:
         """Anything else under `/api/v1`."""
-        if request.method != "GET" and request.url.path in {API + "status", API + "events", API + "router/status"}:
-            raise HTTPException(405, f"{request.url.path} is only read, with GET", headers={"Allow": "GET"})
+        allowed = next((route.methods for route in self.routes()[:-1] if _leads_to(route, request)), None)
+        if allowed:
+            names = ", ".join(sorted(allowed))
+            raise HTTPException(
+                405, f"{request.url.path} takes {names}, not {request.method}", headers={"Allow": names}
+            )
         message = f"{request.url.path} does not exist; see {API}status, {API}events and {API}router/status"
         raise ApiError(404, message)
+
+
+def _leads_to(route: Route, request: Request) -> bool:
+    return route.matches(request.scope)[0] is not Match.NONE
 
 
 def jsonable(value: Any) -> Any:

@@ -9,10 +9,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from timmy_core.errors import (
-    AuthError,
     EventError,
     EventNotFoundError,
     HomeInUseError,
+    QuestionError,
     RouterError,
     StoreBusyError,
     StoreClosedError,
@@ -35,7 +35,7 @@ STATUS_OF: tuple[tuple[type[TimmyError], int], ...] = (
     (StoreClosedError, 503),
     (StoreFullError, 507),
     (HomeInUseError, 409),
-    (AuthError, 403),
+    (QuestionError, 422),
     (RouterError, 502),
     (TimmyError, 500),
 )

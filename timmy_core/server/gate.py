@@ -101,6 +101,8 @@ class Gate:
             return refusal
         session, bearer_refusal, bearer = self._identify(scope, headers)
         scope["timmy_session"] = session or ""
+        if bearer_refusal is not None and scope["path"] not in self._open:
+            return bearer_refusal
         refusal = self._check_origin(scope, headers, bearer=bearer) or _check_size(headers)
         if refusal is not None:
             return refusal
@@ -108,7 +110,7 @@ class Gate:
         if known or not self._access.keys.login_required:
             scope["user"] = SimpleUser("owner")
         elif scope["path"] not in self._open:
-            return bearer_refusal or Refusal(401, "log in first, or send 'Authorization: Bearer <password>'")
+            return Refusal(401, "log in first, or send 'Authorization: Bearer <password>'")
         return self._check_token(scope, headers, bearer=bearer)
 
     def _identify(self, scope: Scope, headers: Headers) -> tuple[str | None, Refusal | None, bool]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.websockets import WebSocketDisconnected
 
 from timmy_core.errors import SettingsError
 from timmy_core.server import compile_lock
@@ -140,7 +141,17 @@ class Pages:
         # A kernel begins with the page's WebSocket. Altair has to be set up before the first one draws.
         if scope["type"] == "websocket":
             await self._warm.wait()
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        except ValueError as error:
+            # A page that outlived its kernel, after a restart or a long sleep, still speaks to it. marimo has answered
+            # and raises all the same, which would only fill the server's output.
+            if not str(error).startswith("Invalid session id"):
+                raise
+        except WebSocketDisconnected:
+            # The tab was closed while its kernel greeted it; there is nobody left to tell.
+            if scope["type"] != "websocket":
+                raise
 
 
 def _warm_up(ready: Callable[[], None]) -> None:

@@ -97,8 +97,9 @@ def home_lock(home: Path) -> Iterator[Callable[[str], None]]:
     Raises:
         HomeInUseError: another process, or another server in this one, holds it.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = home / "serve.lock"
+    path.touch(mode=0o600)
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,9 @@
 """`/ws/events?since=seq`: the live feed of events, gap-free from a cursor.
 
-The server sends `{"kind": "hello", "epoch", "head", "since", "reset"}`, then `{"kind": "events", "events": [...]}` in
-order, and `{"kind": "ping"}` when nothing happens. A client comes back with the last seq it saw as `since`; `reset` (or
-another epoch) tells it that its cursor is from another log and that it has to start afresh.
+The server sends `{"kind": "hello", "epoch", "head", "since", "reset", "server"}`, then `{"kind": "events", "events":
+[...]}` in order, and `{"kind": "ping"}` when nothing happens. A client comes back with the last seq it saw as `since`; `reset` (or
+another epoch) tells it that its cursor is from another log and that it has to start afresh. `server` changes with each
+start of the server: a page that sees another one than before knows that its kernel is gone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,7 @@ class FeedSockets:
     ) -> None:
         self._feed, self._at_most = feed, at_most
         self._ping_s, self._unread_s, self._pause_s = ping_s, unread_s, pause_s
+        self._server = secrets.token_hex(8)
         self._open = 0
         self._last_left = asyncio.Event()
         self._closing = asyncio.Event()
@@ -69,9 +72,13 @@ class FeedSockets:
 
     async def _serve(self, websocket: WebSocket, since: int | None) -> None:
         head = self._feed.head()
+        if since is not None and since > head:
+            # The follower may lag a moment behind the log itself, and the client have heard of an event elsewhere.
+            head = await asyncio.to_thread(self._feed.newest)
         reset = since is not None and since > head
         after = head if since is None or reset else since
         hello = {"kind": "hello", "epoch": self._feed.epoch, "head": head, "since": after, "reset": reset}
+        hello["server"] = self._server
         async with self._feed.subscribe(after=after) as subscription:
             sending = asyncio.create_task(self._send_all(websocket, subscription, json.dumps(hello)))
             leaving = asyncio.create_task(_until_gone(websocket))

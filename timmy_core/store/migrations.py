@@ -109,4 +109,76 @@ CREATE TABLE turns (
 CREATE INDEX turns_session ON turns (session, id);
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_EVENTS, _ROUTER, _CONVERSATION)
+_ARCHIVE: Final = """
+-- The last event below the table, and its hash; deletion is allowed up to prune_to.
+CREATE TABLE log_base (
+    only     INTEGER PRIMARY KEY CHECK (only = 1),
+    seq      INTEGER NOT NULL,
+    hash     BLOB    NOT NULL,
+    prune_to INTEGER NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO log_base (only, seq, hash) VALUES (1, 0, zeroblob(32));
+
+-- One row a sealed Parquet file. While a file is being replaced, next_digest says what it may already be.
+CREATE TABLE segments (
+    first_seq   INTEGER PRIMARY KEY,
+    last_seq    INTEGER NOT NULL,
+    file        TEXT    NOT NULL,
+    digest      TEXT    NOT NULL,     -- BLAKE2b-256 of the file, hex
+    before_hash BLOB    NOT NULL,     -- the hash of the event before the first
+    last_hash   BLOB    NOT NULL,
+    first_ts    INTEGER NOT NULL,     -- the earliest and the latest time in it, microseconds since 1970, UTC
+    last_ts     INTEGER NOT NULL,
+    bytes       INTEGER NOT NULL,
+    sealed_at   INTEGER NOT NULL,
+    next_digest TEXT
+) STRICT;
+
+-- What was asked to be forgotten; pending rows are finished by the next start.
+CREATE TABLE redactions (
+    seq      INTEGER PRIMARY KEY,
+    state    TEXT    NOT NULL CHECK (state IN ('pending', 'done')),
+    reason   TEXT    NOT NULL,
+    asked_by TEXT    NOT NULL,
+    at       INTEGER NOT NULL
+) STRICT;
+CREATE INDEX redactions_pending ON redactions (seq) WHERE state = 'pending';
+
+CREATE TABLE blobs (
+    digest     TEXT PRIMARY KEY,      -- BLAKE2b-256 of the content, hex
+    bytes      INTEGER NOT NULL,
+    media_type TEXT    NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER                -- NULL: kept
+) STRICT;
+
+DROP TRIGGER events_in_order;
+CREATE TRIGGER events_in_order BEFORE INSERT ON events
+WHEN NEW.seq IS NOT coalesce((SELECT max(seq) FROM events), (SELECT seq FROM log_base), 0) + 1
+    OR EXISTS (SELECT 1 FROM events WHERE id = NEW.id)
+BEGIN SELECT raise(ABORT, 'events are appended in order, each id once'); END;
+
+-- Pruning deletes what a verified archive holds, and never the last event.
+DROP TRIGGER events_kept;
+CREATE TRIGGER events_kept BEFORE DELETE ON events
+WHEN OLD.seq > coalesce((SELECT prune_to FROM log_base), 0) OR OLD.seq IS (SELECT max(seq) FROM events)
+BEGIN SELECT raise(ABORT, 'events are append-only: only what is archived is ever deleted'); END;
+
+CREATE TRIGGER log_base_below_archive BEFORE UPDATE ON log_base
+WHEN NEW.prune_to > coalesce((SELECT max(last_seq) FROM segments), 0)
+    OR NEW.prune_to < OLD.prune_to OR NEW.seq < OLD.seq OR NEW.seq > NEW.prune_to
+BEGIN SELECT raise(ABORT, 'only archived events are pruned, and the base never goes back'); END;
+CREATE TRIGGER log_base_kept BEFORE DELETE ON log_base
+BEGIN SELECT raise(ABORT, 'the base of the log is kept'); END;
+"""
+
+_VIEWS: Final = """
+-- Filters of the events page under a name.
+CREATE TABLE saved_views (
+    name     TEXT    PRIMARY KEY,
+    query    TEXT    NOT NULL,        -- JSON: what stands in the page's address
+    saved_at INTEGER NOT NULL         -- microseconds since 1970, UTC
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_EVENTS, _ROUTER, _CONVERSATION, _ARCHIVE, _VIEWS)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from timmy_core.clock import Clock, from_us, new_id, to_us
-from timmy_core.errors import TimmyError
+from timmy_core.errors import QuestionError
 from timmy_core.events.log import EventLog
 from timmy_core.events.model import NewEvent
 from timmy_core.settings import AgentSettings
@@ -48,10 +48,6 @@ TURNS_FRAME: Final = FrameSpec(
     time="ts",
     key="id",
 )
-
-
-class QuestionError(TimmyError):
-    """The question or the session's name cannot be used."""
 
 
 class Answered(Protocol):
@@ -266,6 +262,9 @@ def _turn(row: Sequence[Any]) -> Turn:
 def _check(text: str, session: str) -> None:
     if not isinstance(text, str) or not text.strip():
         message = "the question is empty; say what you want to know"
+        raise QuestionError(message)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        message = "the question holds half a surrogate pair, which is not text; send it as UTF-8"
         raise QuestionError(message)
     if len(text) > MAX_QUESTION_CHARS:
         message = f"the question has {len(text):,} characters; at most {MAX_QUESTION_CHARS:,} are taken"

@@ -15,7 +15,7 @@ def surviving_client(library: Any) -> Any:
     """Return the `AsyncClient` of httpx or httpx2 with one addition.
 
     A server may close a connection that it keeps open between requests at any moment, also in the one in which the
-    next question is sent. Such a question was not read by anybody, so it is sent again, without a word, as long as
+    next question is sent. Such a question was as good as never read, so it is sent again, without a word, as long as
     the connection was an old one and not a byte of an answer had come. On a new connection a failure is a failure.
     """
     broken = (library.RemoteProtocolError, library.ReadError, library.WriteError)

@@ -1,0 +1,101 @@
+"""The text of `timmy.toml`: the commented one that a new home gets, and where in it a key stands."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+_TABLE = re.compile(r"^\s*(?P<open>\[\[?)\s*(?P<name>[^\]]+?)\s*\]\]?")
+_KEY = re.compile(r"^\s*(?P<name>[A-Za-z0-9_\-\"']+)\s*=")
+
+TEMPLATE: Final = """\
+# Timmy Workbench. Every key with its default is in docs/reference/configuration.md.
+# ${NAME} is read from the environment; ${NAME:-other} falls back to `other`.
+#
+# Without a [[providers]] table Timmy tries Ollama on this machine, then OpenAI and Anthropic
+# where OPENAI_API_KEY or ANTHROPIC_API_KEY is set. Uncomment tables to choose for yourself:
+# the lowest priority number is asked first, and the offline answer is always last.
+
+# [[providers]]
+# name = "ollama"
+# kind = "ollama"                       # ollama, openai (any compatible server) or anthropic
+# base_url = "http://127.0.0.1:11434"
+# models = { default = "llama3.2" }
+# priority = 1
+
+# [[providers]]
+# name = "local-llama"
+# kind = "openai"
+# base_url = "http://127.0.0.1:8080/v1"
+# api_key = "${LLAMA_KEY:-none}"
+# models = { default = "gemma" }
+# priority = 2
+
+# [[providers]]
+# name = "anthropic"
+# kind = "anthropic"
+# api_key = "${ANTHROPIC_API_KEY}"
+# models = { default = "claude-haiku-4-5" }
+# priority = 10
+
+[router]
+# deadline_s = 60
+# first_token_s = 20
+# reset_timeout_s = 60
+
+[server]
+# host = "127.0.0.1"                    # anything wider needs a password
+# port = 8765
+
+[log]
+# seal = true                           # closed parts of the log are archived as Parquet
+# prune_after_days = 0                  # archived events older than this leave the database; 0: never
+# head_minutes = 5                      # how often the log's head is signed; 0: only on demand
+# text = true                           # keep the index for text search up to date
+"""
+
+
+def write_template(home: Path) -> bool:
+    """Write a commented `timmy.toml` where there is none; True if it was written."""
+    path = home / "timmy.toml"
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        # Keys may be written into it, so it is its owner's alone.
+        with open(path, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(TEMPLATE)
+    except FileExistsError:
+        return False
+    return True
+
+
+def line_of(text: str, loc: tuple[Any, ...]) -> int | None:
+    """Return the line of a key such as ("providers", 1, "base_url"), or of its table when the key itself is absent."""
+    table_line: int | None = None
+    for number, table, key in _keys(text):
+        if table + ((key,) if key else ()) == loc:
+            return number
+        # The nearest thing above it: its own table, or a key whose value, an inline table, it lies in.
+        if loc[: len(table) + (key is not None)] == (table if key is None else (*table, key)):
+            table_line = number
+    return table_line
+
+
+def _keys(text: str) -> Iterator[tuple[int, tuple[Any, ...], str | None]]:
+    """Yield (line, table, key) of every table header and key; arrays of tables carry their index."""
+    table: tuple[Any, ...] = ()
+    seen: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        header = _TABLE.match(line)
+        if header:
+            names = [part.strip().strip("\"'") for part in header["name"].split(".")]
+            if header["open"] == "[[":
+                seen[names[0]] = seen.get(names[0], -1) + 1
+            table = tuple(x for name in names for x in ((name, seen[name]) if name in seen else (name,)))
+            yield number, table, None
+            continue
+        key = _KEY.match(line)
+        if key:
+            yield number, table, key["name"].strip("\"'")

@@ -1,0 +1,507 @@
+"""The text index: FTS5 in a file of its own, filled by following a source, never in the path of an append.
+
+Nothing in it is a source of truth. Where the file is gone, damaged, or about another log, it is filled again. The index
+keeps words and numbers of rows only (contentless, `detail=none`), in shards of `SHARD` rows: the newest shard is asked
+first, and taking a row out rewrites one shard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, Literal, Protocol, TypeVar
+
+from timmy_core.errors import StoreBusyError, StoreClosedError, StoreError
+from timmy_core.store.engine import Connection, _translate
+
+T = TypeVar("T")
+
+SHARD: Final = 500_000
+BATCH: Final = 10_000
+MAX_WORDS: Final = 50
+FORMAT: Final = 1  # raised when what is indexed of a row changes; an older file is filled again
+
+_TOKENIZER: Final = "tokenize = 'unicode61 remove_diacritics 2'"
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode=WAL",
+    # A power cut may cost the last rows, which are filled again; forgetting makes itself durable.
+    "PRAGMA synchronous=NORMAL",
+    "PRAGMA busy_timeout=10000",
+    "PRAGMA wal_autocheckpoint=4000",
+    "PRAGMA journal_size_limit=67108864",
+    "PRAGMA mmap_size=0",
+    "PRAGMA cache_size=-16000",
+    "PRAGMA trusted_schema=OFF",
+    "PRAGMA secure_delete=ON",  # a page that is given up holds no word any more
+)
+_SCHEMA: Final = """
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS state (
+    only INTEGER PRIMARY KEY CHECK (only = 1), format INTEGER NOT NULL, epoch TEXT NOT NULL, seq INTEGER NOT NULL,
+    mark BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS removed (seq INTEGER PRIMARY KEY) STRICT;
+COMMIT;
+"""
+# What a damaged, replaced or half deleted file is called by SQLite; ERROR is a table that should be there and is not.
+_DAMAGE: Final = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_SCHEMA}
+)
+
+
+class Source(Protocol):
+    """What the index is filled from: numbered rows without gaps, that never change."""
+
+    @property
+    def epoch(self) -> str:
+        """Which sequence of rows this is."""
+        ...
+
+    def head(self) -> int:
+        """Return the number of the last row."""
+        ...
+
+    def mark(self, seq: int) -> bytes:
+        """Return what tells this row from another row of that number; nothing for row 0."""
+        ...
+
+    def texts(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Return the next rows after a number with the text to index, in order."""
+        ...
+
+
+class TextIndex:
+    """Finds rows by their words; safe to use from several threads, and by several processes at once."""
+
+    def __init__(self, path: Path, source: Source) -> None:
+        self.path = path
+        self._source = source
+        self._writing, self._reading = _Held(path), _Held(path)
+        self._lock = threading.Lock()
+        self._lock_fd = -1
+        self._closed = False
+        self._tokens = _Tokens()
+
+    # Searching -----------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        words: str,
+        *,
+        limit: int,
+        before: int | None = None,
+        after: int | None = None,
+        order: Literal["desc", "asc"] = "desc",
+    ) -> list[int]:
+        """Return the numbers of up to `limit` rows that hold every word, newest first unless `order="asc"`.
+
+        Case and accents do not count; a word that ends with `*` stands for all that begin so. It answers for what is
+        indexed: call `catch_up` first.
+
+        Raises:
+            StoreError: there is no word in `words`, or there are too many.
+        """
+        match = self._tokens.match(words)
+        low, high = after or 0, before if before is not None else 1 << 62
+        return self._read(lambda connection: _find(connection, match, low, high, limit, order))
+
+    def among(self, words: str, seqs: Sequence[int]) -> set[int]:
+        """Return those of the rows that hold every word."""
+        match = self._tokens.match(words)
+        return self._read(lambda connection: {seq for seq in seqs if _holds(connection, match, seq)})
+
+    def indexed(self) -> int:
+        """Return the number of the last row that is indexed."""
+        return self._read(_indexed)
+
+    # Filling -------------------------------------------------------------------------------------------------
+
+    def catch_up(self, *, timeout_s: float | None = None, stop: Callable[[], bool] | None = None) -> bool:
+        """Index what is new; return whether all is indexed that there was at the call.
+
+        Args:
+            timeout_s: give up after so many seconds; what was done stays done.
+            stop: asked between batches; True ends it.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        goal = self._source.head()
+        # The common case costs one look, and no lock; whose rows they are is looked at where they are added.
+        if self.path.exists() and self._fits(goal):
+            return True
+        while not (stop is not None and stop()):
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            try:
+                if self._write(self._fill, deadline) >= goal:
+                    return True
+            except StoreBusyError:
+                return False
+        return False
+
+    def _fits(self, goal: int) -> bool:
+        """Whether the index is about this log and ends where it ends."""
+        state = self._read(_state)
+        return state is not None and state == (FORMAT, self._source.epoch, goal, self._source.mark(goal))
+
+    def _fill(self, connection: Connection) -> int:
+        """Index one batch in one transaction and return the number of the last row that is indexed."""
+        state = _state(connection)
+        if state is not None and not self._is_ours(state):
+            _empty(connection)
+            state = None
+        done = state[2] if state else 0
+        rows = self._source.texts(done, BATCH)
+        if rows:
+            _add(connection, rows)
+            done = rows[-1][0]
+        if rows or state is None:
+            connection.execute(
+                "INSERT OR REPLACE INTO state (only, format, epoch, seq, mark) VALUES (1, ?, ?, ?, ?)",
+                (FORMAT, self._source.epoch, done, self._source.mark(done)),
+            )
+        return done
+
+    def _is_ours(self, state: tuple[int, str, int, bytes]) -> bool:
+        form, epoch, seq, mark = state
+        return (
+            (form, epoch) == (FORMAT, self._source.epoch)
+            and seq <= self._source.head()
+            and self._source.mark(seq) == mark
+        )
+
+    def forget(self, rows: Iterable[tuple[int, str]], *, timeout_s: float = 60.0) -> None:
+        """Take rows out so that their words are neither found nor in the file; doing it again changes nothing.
+
+        Args:
+            rows: each number with the very text that was indexed.
+            timeout_s: how long to wait for others who write or read.
+
+        Raises:
+            StoreBusyError: others held the file all that time; do it again.
+        """
+        gone = list(rows)
+        deadline = time.monotonic() + timeout_s
+        self._write(lambda connection: _forget(connection, gone), deadline)
+        with self._exclusive(deadline):
+            # What a reader in another process still sees lies in the write-ahead log until it has finished.
+            while self._writing.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() >= deadline:
+                    message = f"{self.path}: others read it without end, so words may be left; redact again"
+                    raise StoreBusyError(message)
+                time.sleep(0.01)
+
+    # The file ------------------------------------------------------------------------------------------------
+
+    def _read(self, run: Callable[[Connection], T]) -> T:
+        try:
+            if self.path.exists():
+                with self._reading as connection:
+                    return run(connection)
+        except sqlite3.Error as error:
+            self._mend(error, self._reading)
+        self.catch_up()
+        with self._reading as connection:
+            return run(connection)
+
+    def _write(self, run: Callable[[Connection], T], deadline: float | None) -> T:
+        """Run `run` in a transaction; a file that turns out to be damaged is begun anew first."""
+        for last in (False, True):
+            try:
+                with self._exclusive(deadline), self._writing as connection, _transaction(connection):
+                    return run(connection)
+            except sqlite3.Error as error:
+                if last:
+                    raise _translate(error, self.path) from error
+                self._mend(error, self._writing)
+        raise AssertionError
+
+    def _mend(self, error: sqlite3.Error, held: _Held) -> None:
+        """Throw a damaged file away, unless somebody else did so before; any other error is said."""
+        code = getattr(error, "sqlite_errorcode", None) or 0
+        if code & 0xFF not in _DAMAGE and code != sqlite3.SQLITE_IOERR_SHORT_READ:
+            raise _translate(error, self.path) from error
+        with self._exclusive(None):
+            replaced = held.stale()
+            held.close()
+            if not replaced:
+                for name in ("", "-wal", "-shm"):
+                    self.path.with_name(self.path.name + name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _exclusive(self, deadline: float | None) -> Iterator[None]:
+        """Hold the file's lock, in this process and among processes; the kernel gives it back when one dies."""
+        if not self._lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())):
+            raise StoreBusyError(_busy(self.path))
+        try:
+            self._flock(deadline)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+        finally:
+            self._lock.release()
+
+    def _flock(self, deadline: float | None) -> None:
+        if self._closed:
+            message = f"the text index {self.path} is closed; open it again"
+            raise StoreClosedError(message)
+        if self._lock_fd < 0:
+            self._lock_fd = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        if deadline is None:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+            return
+        while True:
+            try:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise StoreBusyError(_busy(self.path)) from None
+                time.sleep(0.01)
+            else:
+                return
+
+    def close(self) -> None:
+        """Give the file back; closing twice is harmless."""
+        with self._lock:
+            self._closed = True
+            self._reading.close()
+            self._writing.close()
+            self._tokens.close()
+            if self._lock_fd >= 0:
+                os.close(self._lock_fd)
+                self._lock_fd = -1
+
+
+class _Held:
+    """A connection that one thread uses at a time, opened anew when the file behind it was replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._connection: Connection | None = None
+        self._file: tuple[int, int] | None = None
+
+    def __enter__(self) -> Connection:
+        self._lock.acquire()
+        try:
+            return self.connection()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def connection(self) -> Connection:
+        """Return the connection to the file that now has the name."""
+        if self._connection is not None and self.stale():
+            self.close()
+        if self._connection is None:
+            self._connection = self._open()
+        return self._connection
+
+    def _open(self) -> Connection:
+        if not self._path.exists():
+            # A log of pages without its file would be played into the new file.
+            for name in ("-wal", "-shm"):
+                self._path.with_name(self._path.name + name).unlink(missing_ok=True)
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        self._file = self._identity()
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        try:
+            for pragma in _PRAGMAS:
+                connection.execute(pragma)
+            connection.executescript(_SCHEMA)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def stale(self) -> bool:
+        """Whether the name stands for another file than the one that was opened."""
+        return self._file != self._identity()
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+
+class _Tokens:
+    """Turns what a person typed into a question to FTS5, with the tokenizer that the index itself uses."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+
+    def match(self, words: str) -> str:
+        """Return the question: every token quoted, so that no character has a meaning of its own."""
+        pieces = words.split()
+        if len(words) > MAX_WORDS * 100 or len(pieces) > MAX_WORDS:
+            message = f"the text to search for is too long; at most {MAX_WORDS} words fit"
+            raise StoreError(message)
+        asked: dict[str, None] = {}
+        with self._lock:
+            for piece in pieces:
+                tokens = self._split(piece)
+                stars = ["", "*" if piece.endswith("*") else ""]
+                for token, star in zip(tokens, [stars[0]] * (len(tokens) - 1) + stars[1:], strict=False):
+                    asked[f'"{token}"{star}'] = None
+        if not asked or len(asked) > MAX_WORDS:
+            what = "at most 50 words fit" if asked else "it needs at least one letter or digit"
+            message = f"the text {words[:80]!r} cannot be searched for: {what}"
+            raise StoreError(message)
+        return " AND ".join(asked)
+
+    def _split(self, piece: str) -> list[str]:
+        if self._connection is None:
+            self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            self._connection.execute(f"CREATE VIRTUAL TABLE asked USING fts5 (words, {_TOKENIZER})")
+            self._connection.execute("CREATE VIRTUAL TABLE tokens USING fts5vocab (asked, instance)")
+        # Half a surrogate pair is no text, and SQLite refuses it.
+        text = piece.encode(errors="replace").decode()
+        self._connection.execute("INSERT INTO asked (rowid, words) VALUES (1, ?)", (text,))
+        try:
+            return [row[0] for row in self._connection.execute("SELECT term FROM tokens ORDER BY offset")]
+        finally:
+            self._connection.execute("DELETE FROM asked")
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+# What is done with a connection ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _transaction(connection: Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _state(connection: Connection) -> tuple[int, str, int, bytes] | None:
+    row: tuple[int, str, int, bytes] | None = connection.execute(
+        "SELECT format, epoch, seq, mark FROM state"
+    ).fetchone()
+    return row
+
+
+def _indexed(connection: Connection) -> int:
+    state = _state(connection)
+    return state[2] if state else 0
+
+
+def _shard(seq: int) -> int:
+    return (seq - 1) // SHARD
+
+
+def _add(connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
+    first, last = rows[0][0], rows[-1][0]
+    skipped = {
+        row[0] for row in connection.execute("SELECT seq FROM removed WHERE seq BETWEEN ? AND ?", (first, last))
+    }
+    for shard, members in itertools.groupby(rows, lambda row: _shard(row[0])):
+        table = _table(connection, shard)
+        connection.executemany(
+            f"INSERT INTO {table} (rowid, words) VALUES (?, ?)",  # noqa: S608 - a name and a number
+            [row for row in members if row[1] and row[0] not in skipped],
+        )
+        if _shard(last + 1) != shard:
+            # Full, and never added to again: one segment is the quickest to ask.
+            connection.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")  # noqa: S608
+
+
+def _table(connection: Connection, shard: int) -> str:
+    name = f"text_{shard}"
+    connection.execute(
+        f"CREATE VIRTUAL TABLE IF NOT EXISTS {name} USING fts5 "
+        f"(words, content = '', columnsize = 0, detail = none, {_TOKENIZER})"
+    )
+    return name
+
+
+def _tables(connection: Connection) -> set[str]:
+    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'")
+    return {row[0] for row in found}
+
+
+def _empty(connection: Connection) -> None:
+    for table in _tables(connection):
+        connection.execute(f"DROP TABLE {table}")
+    connection.execute("DELETE FROM state")
+    connection.execute("DELETE FROM removed")
+
+
+def _forget(connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
+    indexed, tables = _indexed(connection), _tables(connection)
+    touched = set()
+    for seq, text in rows:
+        known = connection.execute("INSERT OR IGNORE INTO removed (seq) VALUES (?)", (seq,)).rowcount == 0
+        table = f"text_{_shard(seq)}"
+        if known or not text or seq > indexed or table not in tables:
+            continue
+        # FTS5 has nothing but its words, so it is told them again to take them out; twice would spoil the index.
+        connection.execute(f"INSERT INTO {table} ({table}, rowid, words) VALUES ('delete', ?, ?)", (seq, text))  # noqa: S608
+        touched.add(table)
+    for table in touched:
+        # Until its segments are merged, a word that was taken out still stands in the older one.
+        connection.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")  # noqa: S608
+
+
+def _find(
+    connection: Connection, match: str, low: int, high: int, limit: int, order: Literal["desc", "asc"]
+) -> list[int]:
+    """Ask shard by shard, beginning where the order begins, until there are enough."""
+    first, last = _shard(low + 1), _shard(min(high - 1, _indexed(connection)))
+    shards = range(first, last + 1) if order == "asc" else range(last, first - 1, -1)
+    tables = _tables(connection)
+    found: list[int] = []
+    for shard in shards:
+        if f"text_{shard}" not in tables:
+            continue
+        found += (
+            row[0]
+            for row in connection.execute(
+                f"SELECT rowid FROM text_{shard} WHERE text_{shard} MATCH ? AND rowid > ? AND rowid < ? "  # noqa: S608
+                f"ORDER BY rowid {order} LIMIT ?",
+                (match, low, high, limit - len(found)),
+            )
+        )
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _holds(connection: Connection, match: str, seq: int) -> bool:
+    shard = _shard(seq)
+    query = f"SELECT 1 FROM text_{shard} WHERE text_{shard} MATCH ? AND rowid = ?"  # noqa: S608
+    return seq <= _indexed(connection) and connection.execute(query, (match, seq)).fetchone() is not None
+
+
+def _busy(path: Path) -> str:
+    return f"{path}: another one fills the text index; try again in a moment"
