@@ -72,7 +72,7 @@ def test_the_same_trouble_is_one_event_however_often_it_comes_back(log: EventLog
 
 def test_the_end_of_trouble_is_said_too(log: EventLog, clock: FakeClock) -> None:
     runs = iter([fails, str])
-    held = one(log, clock, lambda: next(runs)())
+    held = one(log, clock, lambda: next(runs)()  # noqa: PLW0108)
     held.run_due()
     clock.advance(3600)
     held.run_due()

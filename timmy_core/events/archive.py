@@ -8,17 +8,28 @@ import os
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from timmy_core.clock import to_us
 from timmy_core.errors import StoreBusyError, StoreError
 from timmy_core.events.chain import GENESIS, broken
-from timmy_core.events.findings import Finding
 from timmy_core.events.files import ASIDE, aside, digest_of, make_folder, put_in_place, writing
+from timmy_core.events.findings import Finding
 from timmy_core.events.model import NewEvent
 from timmy_core.events.segment import (
-    ROW, SEGMENT_COLUMNS, Row, Segment, SegmentWriter, file_name, read_segments, reading, rows_of, tables, without_data,
+    ROW,
+    SEGMENT_COLUMNS,
+    Row,
+    Segment,
+    SegmentWriter,
+    file_name,
+    read_segments,
+    reading,
+    rows_of,
+    tables,
+    without_data,
 )  # fmt: skip
 from timmy_core.store.engine import Connection, Store
 
@@ -119,7 +130,9 @@ class Archive:
                 while writer.last_seq < last:
                     rows = self._rows(writer.last_seq, min(BATCH, last - writer.last_seq))
                     if not rows:
-                        message = f"events {writer.last_seq + 1:,} to {last:,} are not in the database; nothing was sealed"
+                        message = (
+                            f"events {writer.last_seq + 1:,} to {last:,} are not in the database; nothing was sealed"
+                        )
                         raise StoreError(message)
                     writer.add(rows)
             digest, size = digest_of(aside(path)), aside(path).stat().st_size
@@ -142,7 +155,7 @@ class Archive:
             return found.message
         seq, previous = segment.first_seq - 1, segment.before_hash
         try:
-            for row in self.rows(segment):
+            for row in chain.from_iterable(self.groups(segment)):
                 problem = broken(row, seq, previous)
                 if problem:
                     return f"the archive segment {segment} does not hold: {problem.message}"
@@ -176,14 +189,14 @@ class Archive:
             ).fetchone()
         return {*(row or ()), segment.digest, segment.next_digest}
 
-    def rows(self, segment: Segment) -> Iterator[Row]:
-        """Yield the rows of a segment's file, in the order they stand there.
+    def groups(self, segment: Segment) -> Iterator[list[Row]]:
+        """Yield the rows of a segment's file, group by group, in the order they stand there.
 
         Raises:
             StoreError: the file is missing or damaged.
         """
         for table in self._tables(segment):
-            yield from rows_of(table)
+            yield rows_of(table)
 
     def _tables(self, segment: Segment) -> Iterator[Any]:
         with reading(segment):

@@ -26,7 +26,6 @@ class Finding:
     seq: int
     message: str
 
-
     @property
     def fault(self) -> bool:
         """Whether it says that something is wrong."""

@@ -14,7 +14,6 @@ cannot change what somebody else keeps a copy of.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -26,8 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from timmy_core.clock import Clock, SystemClock
-from timmy_core.errors import EventError, StoreError, StoreFullError
+from timmy_core.errors import EventError
 from timmy_core.events import merkle
+from timmy_core.events.files import write_whole, writing
+from timmy_core.events.findings import Finding
 from timmy_core.events.model import iso
 
 if TYPE_CHECKING:
@@ -94,15 +95,6 @@ class Head:
 _KINDS: Final = {field.name: int if field.name in ("n", "seq", "tree_from") else str for field in fields(Head)}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that does not fit; `seq` is the event that it is about, or 0."""
-
-    kind: str
-    seq: int
-    message: str
-
-
 class Heads:
     """The signed heads of one log, in the log's home; safe to use from several threads and processes."""
 
@@ -143,9 +135,11 @@ class Heads:
         first = last.seq + 1 if last else 1
         hashes = self._rows.hashes(first, seq)
         if len(hashes) != seq - first + 1:
-            message = f"events {first} to {seq} cannot all be read, so no head is signed; `timmy events verify` says why"
+            message = (
+                f"events {first} to {seq} cannot all be read, so no head is signed; `timmy events verify` says why"
+            )
             raise EventError(message)
-        unsigned = {
+        unsigned: dict[str, Any] = {
             "n": last.n + 1 if last else 1,
             "epoch": self._rows.epoch,
             "seq": seq,
@@ -235,7 +229,7 @@ class Heads:
                 )
                 raise EventError(message) from None
             key = Ed25519PrivateKey.generate()
-            _write(self.key_path, _pem(key))
+            write_whole(self.key_path, _pem(key))
         except ValueError as error:
             message = f"{self.key_path} is not a key: {error}; bring it back from a backup"
             raise EventError(message) from None
@@ -247,7 +241,7 @@ class Heads:
             if not fresh:
                 message = f"{self.key_path} and {self.public_path} do not fit each other; bring them back from a backup"
                 raise EventError(message)
-            _write(self.public_path, public.encode() + b"\n", mode=0o644)
+            write_whole(self.public_path, public.encode() + b"\n")
         return key
 
     # Reading -------------------------------------------------------------------------------------------------
@@ -302,7 +296,9 @@ class Heads:
                 message = f"the log was cut: it ends at {end}, and head {head.n} of {head.ts} signed event {head.seq}"
                 return [Finding("cut", end + 1, message)]
             if stored.get(head.seq, b"").hex() != head.hash:
-                message = f"the log was rewritten: event {head.seq} is not the one that head {head.n} of {head.ts} signed"
+                message = (
+                    f"the log was rewritten: event {head.seq} is not the one that head {head.n} of {head.ts} signed"
+                )
                 return [Finding("rewritten", head.seq, message)]
         return []
 
@@ -388,30 +384,12 @@ def _pem(key: Ed25519PrivateKey) -> bytes:
 def _append(file: int, content: bytes, path: Path) -> None:
     """Add whole lines, on the disk before this returns; where that fails the file stays as it was."""
     before = os.fstat(file).st_size
-    try:
-        written = os.write(file, content)
-        while written < len(content):
-            written += os.write(file, content[written:])
-        os.fsync(file)
-    except OSError as error:
-        os.ftruncate(file, before)
-        kind = StoreFullError if error.errno == errno.ENOSPC else StoreError
-        message = f"{path}: {error.strerror}; no head was signed. Check the disk and try again"
-        raise kind(message) from error
-
-
-def _write(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Put a whole file in place at once, on the disk before this returns."""
-    aside = path.with_name(path.name + ".tmp")
-    file = os.open(aside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, mode)
-    try:
-        os.write(file, content)
-        os.fsync(file)
-    finally:
-        os.close(file)
-    aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with writing(path):
+        try:
+            written = os.write(file, content)
+            while written < len(content):
+                written += os.write(file, content[written:])
+            os.fsync(file)
+        except OSError:
+            os.ftruncate(file, before)
+            raise

@@ -2,65 +2,79 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from timmy_core.clock import Clock, SystemClock, from_us, to_us
-from timmy_core.errors import EventConflictError, EventDataError, EventError, EventNotFoundError
+from timmy_core.errors import EventConflictError, EventDataError, EventNotFoundError
+from timmy_core.events.archive import Archive
 from timmy_core.events.chain import GENESIS, SALT_BYTES, hash_data, hash_event
-from timmy_core.events.model import EVENT_TYPES, VERSION, Event, NewEvent, Prepared, near_types, prepare
+from timmy_core.events.cold import Cold
+from timmy_core.events.findings import Verification
+from timmy_core.events.model import EVENT_TYPES, VERSION, Event, NewEvent, Prepared, prepare
+from timmy_core.events.segment import Row
+from timmy_core.events.selection import (
+    COLUMNS,
+    MAX_LIST,
+    Selection,
+    check_bounds,
+    check_types,
+    moment_us,
+    to_sql,
+    types_present,
+)  # fmt: skip
+from timmy_core.events.verify import CheckHeads, verify
 from timmy_core.store.engine import Connection, Store
 from timmy_core.store.lake import FrameSpec
+
+__all__ = ["BATCH", "EVENTS_FRAME", "MAX_LIST", "MAX_MANY", "EventLog", "Events", "Verification"]
 
 # Named, because inside the class `list` is the method.
 Events: TypeAlias = list[Event]
 
-MAX_LIST: Final = 10_000
 MAX_MANY: Final = 10_000
 BATCH: Final = 5_000
 TAIL_POLL_S: Final = 1.0
 
-_COLUMNS: Final = "seq, id, event_type, source, task_id, agent_id, trace_id, data, ts, v, hash"
 _INSERT: Final = (
     "INSERT INTO events (seq, id, event_type, source, task_id, agent_id, trace_id, data, ts, v, salt, data_hash, hash) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-# Every type that occurs, by hopping along the index: as many steps as there are types, however long the log is.
-_TYPES_PRESENT: Final = (
-    "WITH RECURSIVE t (name) AS (SELECT min(event_type) FROM events "
-    "UNION ALL SELECT (SELECT min(event_type) FROM events WHERE event_type > t.name) FROM t WHERE t.name IS NOT NULL) "
-    "SELECT name FROM t WHERE name IS NOT NULL"
-)
+_BASE: Final = "SELECT seq FROM log_base"  # the last event that is in the archive only; 0 where nothing was pruned
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What a check of the chain found: how many events hold, and the hash (hex) of the last of them.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Archived:
+    """Which of the given ids are in the archive, and up to which base it was asked."""
 
-    `problem` names the first event that does not hold, and is empty where all do.
-    """
-
-    problem: str
-    checked: int
-    redacted: int
-    head_hash: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether the whole chain holds."""
-        return not self.problem
+    base: int
+    rows: Mapping[str, Row]
 
 
 class EventLog:
-    """The append-only audit trail over a `Store`; safe to use from any thread."""
+    """The append-only audit trail over a `Store`; safe to use from any thread.
 
-    def __init__(self, store: Store, clock: Clock | None = None) -> None:
+    Events that were pruned from the table are read from the archive, with the same results.
+
+    Args:
+        store: where the events are.
+        clock: stamps events that bring no time.
+        folder: where the archive is; `archive` beside the store if None.
+    """
+
+    def __init__(self, store: Store, clock: Clock | None = None, folder: Path | None = None) -> None:
         self._store = store
-        self._clock = clock or SystemClock()
+        self.clock: Clock = clock or SystemClock()
+        self.archive = Archive(store, self, folder or store.path.parent / "archive")
+        self._cold = Cold(store, self.archive.folder)
+        # Set by whoever wires: what cleans data before it is hashed, and what compares the log with its signed heads.
+        self.clean: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+        self.check_heads: CheckHeads | None = None
         with store.read() as connection:
             self.epoch: str = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()[0]
 
@@ -90,8 +104,8 @@ class EventLog:
 
     async def aappend(self, event: NewEvent) -> Event:
         """Do as `append`, without blocking the event loop."""
-        prepared = prepare(event)
-        return await self._store.awrite(lambda connection: self._insert(connection, prepared))
+        prepared, given = self._prepare(event), event.id is not None
+        return await self._store.awrite(lambda connection: self._insert(connection, prepared, given=given))
 
     def append_many(self, events: Sequence[NewEvent]) -> Events:
         """Write up to 10,000 events in one transaction, all or none, and return them in order.
@@ -102,26 +116,54 @@ class EventLog:
         if len(events) > MAX_MANY:
             message = f"{len(events):,} events at once are too many; at most {MAX_MANY:,} fit in one call"
             raise EventDataError(message)
-        prepared = [prepare(event) for event in events]
-        return self._store.write(lambda connection: [self._insert(connection, event) for event in prepared])
+        prepared = [(self._prepare(event), event.id is not None) for event in events]
+        # The archive is asked before the transaction, so that nobody else waits for it.
+        archived = self._archived([event.id for event, given in prepared if given])
+        return self._store.write(
+            lambda connection: [self._insert(connection, event, archived, given=given) for event, given in prepared]
+        )
 
     def append_in(self, connection: Connection, event: NewEvent) -> Event:
         """Write an event inside somebody's own `store.write`, so that a state change and its event commit together."""
-        return self._insert(connection, prepare(event))
+        return self._insert(connection, self._prepare(event), given=event.id is not None)
 
-    def _insert(self, connection: Connection, event: Prepared) -> Event:
-        known = connection.execute(f"SELECT {_COLUMNS} FROM events WHERE id = ?", (event.id,)).fetchone()  # noqa: S608
+    def _prepare(self, event: NewEvent) -> Prepared:
+        if self.clean is not None:
+            event = dataclasses.replace(event, data=self.clean(event.data))
+        return prepare(event)
+
+    def _insert(
+        self, connection: Connection, event: Prepared, archived: _Archived | None = None, *, given: bool
+    ) -> Event:
+        known = connection.execute(f"SELECT {COLUMNS} FROM events WHERE id = ?", (event.id,)).fetchone()  # noqa: S608
+        if given and known is None:
+            # Only an id that somebody brings can have been written and pruned before.
+            base = _one(connection, _BASE)
+            if base:
+                looked = archived if archived and archived.base == base else self._look(base, [event.id])
+                known = looked.rows.get(event.id)
         if known:
             return _same(_event(known), event)
         last = connection.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        seq, previous = (last[0] + 1, last[1]) if last else (1, GENESIS)
-        ts_us = event.ts_us if event.ts_us is not None else to_us(self._clock.now())
+        seq, previous = last or connection.execute("SELECT seq, hash FROM log_base").fetchone()
+        seq += 1
+        ts_us = event.ts_us if event.ts_us is not None else to_us(self.clock.now())
         salt = secrets.token_bytes(SALT_BYTES)
         data_hash = hash_data(salt, event.data_json)
         texts = (event.id, event.type, event.source, event.task_id, event.agent_id, event.trace_id)
         chained = hash_event(previous, seq, ts_us, VERSION, texts, data_hash)
         connection.execute(_INSERT, (seq, *texts, event.data_json, ts_us, VERSION, salt, data_hash, chained))
         return _event((seq, *texts, event.data_json, ts_us, VERSION, chained))
+
+    def _archived(self, ids: Sequence[str]) -> _Archived | None:
+        if not ids:
+            return None
+        with self._store.read() as connection:
+            base = _one(connection, _BASE)
+        return self._look(base, ids)
+
+    def _look(self, base: int, ids: Sequence[str]) -> _Archived:
+        return _Archived(base, self._cold.by_id(ids, base) if base else {})
 
     # Reading -------------------------------------------------------------------------------------------------
 
@@ -133,11 +175,21 @@ class EventLog:
         """
         column = "seq" if isinstance(key, int) else "id"
         with self._store.read() as connection:
-            row = connection.execute(f"SELECT {_COLUMNS} FROM events WHERE {column} = ?", (key,)).fetchone()  # noqa: S608
+            row = connection.execute(f"SELECT {COLUMNS} FROM events WHERE {column} = ?", (key,)).fetchone()  # noqa: S608
+            base = 0 if row else _one(connection, _BASE)
+        if base:
+            row = self._from_archive(key, base)
         if row is None:
             message = f"no event has the {column} {key!r}; the log ends at seq {self.head()[0]}"
             raise EventNotFoundError(message)
         return _event(row)
+
+    def _from_archive(self, key: int | str, base: int) -> Row | None:
+        if isinstance(key, str):
+            return self._cold.by_id([key], base).get(key)
+        if not 1 <= key <= base:
+            return None
+        return next(iter(self._cold.select(Selection(after=key - 1, before=key + 1), base, 1, "asc")), None)
 
     def list(
         self,
@@ -163,19 +215,31 @@ class EventLog:
         Raises:
             EventError: a filter is wrong.
         """
-        if not 1 <= limit <= MAX_LIST:
-            message = f"limit {limit} is out of range; expected 1 to {MAX_LIST:,}"
-            raise EventError(message)
+        check_bounds(limit, order)
         types = [type] if isinstance(type, str) else type
-        where, values = _conditions(
-            (("source = ?", source), ("task_id = ?", task_id), ("agent_id = ?", agent_id), ("trace_id = ?", trace_id)),
-            (("ts >= ?", since), ("ts < ?", until)),
-            (("seq > ?", after), ("seq < ?", before)),
-        )
+        chosen = Selection(
+            None if types is None else tuple(types), family, source, task_id, agent_id, trace_id,
+            moment_us(since), moment_us(until), after, before,
+        )  # fmt: skip
+        return [_event(row) for row in self._select(chosen, limit, order)]
+
+    def _select(self, chosen: Selection, limit: int, order: Literal["desc", "asc"]) -> Sequence[Row]:
+        """The matching rows, from the table and, where it does not reach, from the archive."""
         with self._store.read() as connection:
-            wanted = _wanted_types(connection, types, family)
-            query, arguments = _query(where, values, wanted, limit, order)
-            return [_event(row) for row in connection.execute(query, arguments).fetchall()]
+            present = types_present(connection) if chosen.family or chosen.types else []
+            hot = connection.execute(*to_sql(chosen, chosen.of_family(present), limit, order)).fetchall()
+            # Asked after the rows: whatever a pruning took meanwhile lies at or below this base, in the archive.
+            base = _one(connection, _BASE)
+        unknown = [name for name in chosen.types or () if name not in EVENT_TYPES and name not in present]
+        if unknown:
+            check_types(unknown, [*present, *(self._cold.types(base) if base else ())])
+        if not base:
+            return hot
+        hot = [row for row in hot if row[0] > base]
+        if order == "asc":
+            cold = self._cold.select(chosen, base, limit, order)
+            return [*cold, *hot[: limit - len(cold)]]
+        return [*hot, *(self._cold.select(chosen, base, limit - len(hot), order) if len(hot) < limit else ())]
 
     def for_task(self, task_id: str, limit: int = 1000) -> Events:
         """Return a task's events, oldest first."""
@@ -189,15 +253,19 @@ class EventLog:
         """Return the last seq and its hash in hex; (0, 64 zeros) for an empty log."""
         with self._store.read() as connection:
             row = connection.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        return (row[0], row[1].hex()) if row else (0, GENESIS.hex())
+            row = row or connection.execute("SELECT seq, hash FROM log_base").fetchone() or (0, GENESIS)
+        return row[0], row[1].hex()
 
     def read_after(self, after: int, limit: int = BATCH) -> Events:
         """Return the next events after a seq, oldest first; an empty list at the end."""
         with self._store.read() as connection:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
+                f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
                 (after, limit),
             ).fetchall()
+            base = 0 if rows and rows[0][0] == after + 1 else _one(connection, _BASE)
+        if base > after:
+            rows = self._cold.select(Selection(after=after), base, limit, "asc")
         return [_event(row) for row in rows]
 
     def tail(self, after: int = 0, stop: Callable[[], bool] | None = None) -> Iterator[Events]:
@@ -223,22 +291,13 @@ class EventLog:
     # Proving -------------------------------------------------------------------------------------------------
 
     def verify(self) -> Verification:
-        """Walk the whole chain and compare every hash; reads in short batches, so writers go on."""
-        previous, seq, redacted = GENESIS, 0, 0
-        while True:
-            with self._store.read() as connection:
-                rows = connection.execute(
-                    f"SELECT {_COLUMNS}, salt, data_hash FROM events WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
-                    (seq, BATCH),
-                ).fetchall()
-            if not rows:
-                return Verification("", seq, redacted, previous.hex())
-            for row in rows:
-                problem = _broken(row, seq, previous)
-                if problem:
-                    return Verification(problem, seq, redacted, previous.hex())
-                seq, previous = row[0], row[10]
-                redacted += row[7] is None
+        """Walk the whole chain, in the archive and the table, and explain what does not hold; writers go on."""
+        return verify(self._store, self.archive, self.check_heads)
+
+
+def _one(connection: Connection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    return row[0] if row else 0
 
 
 def _event(row: Sequence[Any]) -> Event:
@@ -262,65 +321,6 @@ def _same(first: Event, again: Prepared) -> Event:
         return first
     message = f"the id {again.id!r} belongs to event {first.seq} with other content; a new event needs a new id"
     raise EventConflictError(message)
-
-
-def _conditions(
-    texts: Sequence[tuple[str, str | None]],
-    times: Sequence[tuple[str, datetime | None]],
-    numbers: Sequence[tuple[str, int | None]],
-) -> tuple[list[str], list[Any]]:
-    pairs: list[tuple[str, Any]] = [(clause, value) for clause, value in texts if value is not None]
-    try:
-        pairs += [(clause, to_us(moment)) for clause, moment in times if moment is not None]
-    except ValueError as error:
-        raise EventError(str(error)) from None
-    pairs += [(clause, number) for clause, number in numbers if number is not None]
-    return [clause for clause, _ in pairs], [value for _, value in pairs]
-
-
-def _wanted_types(connection: Connection, types: Sequence[str] | None, family: str | None) -> Sequence[str] | None:
-    """Turn a family into the types of it that occur; None means every type."""
-    present = [row[0] for row in connection.execute(_TYPES_PRESENT)] if family or types else []
-    for name in types or ():
-        if name not in EVENT_TYPES and name not in present:
-            near = near_types(name, (*EVENT_TYPES, *present))
-            message = f"event type {name!r} is neither declared nor in the log" + (
-                f"; did you mean {' or '.join(near)}?" if near else ""
-            )
-            raise EventError(message)
-    if family is None:
-        return types
-    members = [name for name in present if name.partition(".")[0] == family]
-    return [name for name in members if types is None or name in types]
-
-
-def _query(
-    where: list[str], values: list[Any], types: Sequence[str] | None, limit: int, order: Literal["desc", "asc"]
-) -> tuple[str, list[Any]]:
-    """One bounded walk of an index per type, merged: the cost follows the limit, not the length of the log."""
-    if order not in ("desc", "asc"):
-        message = f"order {order!r} is not known; expected 'desc' or 'asc'"
-        raise EventError(message)
-    tail = f"ORDER BY seq {order.upper()} LIMIT {limit:d}"
-    if types is None:
-        clause = f"WHERE {' AND '.join(where)}" if where else ""
-        return f"SELECT {_COLUMNS} FROM events {clause} {tail}", values  # noqa: S608 - clauses are this module's own
-    if not types:
-        return f"SELECT {_COLUMNS} FROM events WHERE 0", []  # noqa: S608
-    clause = " AND ".join(["event_type = ?", *where])
-    one = f"SELECT * FROM (SELECT {_COLUMNS} FROM events WHERE {clause} {tail})"  # noqa: S608
-    return f"{' UNION ALL '.join([one] * len(types))} {tail}", [x for name in types for x in (name, *values)]
-
-
-def _broken(row: Sequence[Any], last_seq: int, previous: bytes) -> str | None:
-    seq, data, salt, data_hash = row[0], row[7], row[11], row[12]
-    if seq != last_seq + 1:
-        return f"seq {last_seq + 1} is missing; the next event is {seq}"
-    if data is not None and hash_data(salt, data) != data_hash:
-        return f"the data of event {seq} was altered"
-    if hash_event(previous, seq, row[8], row[9], tuple(row[1:7]), data_hash) != row[10]:
-        return f"event {seq} does not follow from the one before: it, or one before it, was altered"
-    return None
 
 
 EVENTS_FRAME: Final = FrameSpec(

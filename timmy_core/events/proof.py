@@ -124,9 +124,7 @@ def _hash_problem(proof: Mapping[str, Any]) -> str:
         if proof["data"] is not None and hash_data(bytes.fromhex(proof["salt"]), proof["data"]) != data_hash:
             return "the data is not what was hashed"
         texts = tuple(event[name] for name in _TEXTS)
-        made = hash_event(
-            bytes.fromhex(proof["previous"]), event["seq"], event["ts_us"], event["v"], texts, data_hash
-        )
+        made = hash_event(bytes.fromhex(proof["previous"]), event["seq"], event["ts_us"], event["v"], texts, data_hash)
     except UnicodeEncodeError:
         return "the event holds half a surrogate pair, which is not text"
     return "" if made.hex() == proof["hash"] else "the event is not what was hashed"

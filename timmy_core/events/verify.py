@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 from timmy_core.errors import StoreError
 from timmy_core.events.archive import BATCH, Archive
-from timmy_core.events.chain import GENESIS, broken, link
+from timmy_core.events.chain import GENESIS, Broken, broken, link
 from timmy_core.events.findings import Finding, Verification
 from timmy_core.events.segment import ROW, Row, Segment
 from timmy_core.store.engine import Store
@@ -15,7 +16,8 @@ from timmy_core.store.engine import Store
 MAX_FINDINGS: Final = 100  # past this the walk ends: whoever has to mend the log knows enough
 _ROW: Final = ", ".join(ROW)
 # Bytes that are no text must still be read, to say which event they are in.
-_RAW_ROW: Final = ", ".join(f"CAST({name} AS BLOB)" if 1 <= at <= 7 else name for at, name in enumerate(ROW))  # noqa: PLR2004
+_TEXTS: Final = range(1, 8)
+_RAW_ROW: Final = ", ".join(f"CAST({name} AS BLOB)" if at in _TEXTS else name for at, name in enumerate(ROW))
 
 CheckHeads = Callable[[], Sequence[Finding]]
 
@@ -23,39 +25,33 @@ CheckHeads = Callable[[], Sequence[Finding]]
 def verify(store: Store, archive: Archive, check_heads: CheckHeads | None = None) -> Verification:
     """Walk the archive and the table and compare every hash; reads in short batches, so writers go on."""
     base, base_hash = _base(store)
-    walk = _Walk()
     segments = archive.segments()
-    _walk_archive(archive, segments, walk, base, base_hash)
-    redacted_below = walk.redacted_to_base
-    sealed = {segment.last_seq: segment for segment in segments if segment.last_seq > base}
-    above = _walk_table(store, base, base_hash, sealed, walk)
-    findings = [*walk.findings, *above.findings]
-    if sealed and max(sealed) > above.seq and not findings:
-        message = f"events {above.seq + 1:,} to {max(sealed):,} are in the archive and no longer in the database"
+    below = _Walk(redacted_to=base)
+    _walk_archive(archive, segments, below, base, base_hash)
+    above = _Walk(base, base_hash)
+    _walk_table(store, above, {segment.last_seq: segment for segment in segments if segment.last_seq > base})
+    findings = [*below.findings, *above.findings]
+    if segments and segments[-1].last_seq > above.seq:
+        message = f"events {above.seq + 1:,} to {segments[-1].last_seq:,} are archived and no longer in the database"
         findings.append(Finding("cut", above.seq + 1, message))
     if check_heads is not None:
         findings += check_heads()
-    return _summary(findings, above, redacted_below + above.redacted)
-
-
-def _summary(findings: Sequence[Finding], above: _Walk, redacted: int) -> Verification:
     faults = [finding for finding in findings if finding.fault]
+    checked = max(0, min((finding.seq for finding in faults), default=above.seq + 1) - 1)
     problem = faults[0].message if faults else ""
-    places = [finding.seq for finding in faults if finding.seq]
-    checked = max(0, min(places) - 1) if places else above.seq
-    return Verification(problem, checked, redacted, above.previous.hex(), tuple(findings))
+    return Verification(problem, checked, below.redacted + above.redacted, above.previous.hex(), tuple(findings))
 
 
 class _Walk:
     """One walk along the chain; after a fault it takes up the thread again, so that each is found by itself."""
 
-    def __init__(self, seq: int = 0, previous: bytes = GENESIS) -> None:
+    def __init__(self, seq: int = 0, previous: bytes = GENESIS, redacted_to: int | None = None) -> None:
         self.seq = seq
         self.previous = previous
         self.redacted = 0
-        self.redacted_to_base = 0
         self.findings: list[Finding] = []
-        self._also: bytes | None = None  # what the hash before may have been, where it was the hash that was changed
+        self._redacted_to = redacted_to
+        self._also: bytes | None = None  # what the hash before may be, where it was that hash that was changed
         self._erased: tuple[int, int] | None = None
 
     @property
@@ -63,61 +59,85 @@ class _Walk:
         """Whether enough was found."""
         return len(self.findings) >= MAX_FINDINGS
 
+    def say(self, kind: str, seq: int, message: str) -> None:
+        """Note a finding."""
+        if not self.full:
+            self.findings.append(Finding(kind, seq, message))
+
     def take(self, rows: Sequence[Row], where: str = "") -> None:
-        """Check the next rows, which follow each other."""
+        """Check the next rows, which stand one after the other; `where` is said behind what is wrong."""
         for row in rows:
-            problem = broken(row, self.seq, self.previous)
-            if problem is not None and self._also is not None and broken(row, self.seq, self._also) is None:
-                problem = None
-            self._also = None
+            if row[0] <= self.seq:
+                if not any(finding.seq == row[0] for finding in self.findings):
+                    self.say("reordered", row[0], f"event {row[0]} stands after event {self.seq}{where}")
+                continue
+            problem = self._problem(row)
             if problem is not None:
-                if self.full:
-                    return
-                if self._put_right(problem.kind, problem.message + where, row, rows):
-                    continue
-            self.seq, self.previous = row[0], row[10]
+                self._explain(problem, row, rows, where)
+            else:
+                self.seq, self.previous = row[0], row[10]
             if row[7] is None:
                 self._note_redacted(row[0])
+            if self.full:
+                return
 
-    def _put_right(self, kind: str, message: str, row: Row, rows: Sequence[Row]) -> bool:
-        """Name a fault; True where the row that belongs here stands elsewhere and was taken as the one before."""
-        expected = self.seq + 1
-        if kind != "data":
-            moved = _find(rows, self.previous, expected)
+    def _problem(self, row: Row) -> Broken | None:
+        problem = broken(row, self.seq, self.previous)
+        if problem is not None and self._also is not None and broken(row, self.seq, self._also) is None:
+            problem = None
+        self._also = None
+        return problem
+
+    def _explain(self, problem: Broken | None, row: Row, rows: Sequence[Row], where: str) -> None:
+        """Name what is wrong with a row, and go on behind it."""
+        while problem is not None and problem.kind == "cut":
+            moved = _find(rows, self.previous, self.seq + 1)
+            if moved is None:
+                self.say("cut", self.seq + 1, problem.message + where)
+                # What comes before is gone, so only the row's own data can be checked.
+                own = broken(row, row[0] - 1, self.previous)
+                problem = own if own is not None and own.kind == "data" else None
+            else:
+                self._say_moved(moved, where)
+                self.seq, self.previous = self.seq + 1, moved[10]
+                problem = self._problem(row) if row is not moved else None
+        previous = row[10]
+        if problem is not None:
+            moved = _find(rows, self.previous, row[0]) if problem.kind == "link" else None
             if moved is not None:
-                text = f"the events are reordered: event {expected} stands at seq {moved[0]}"
-                self.findings.append(Finding("reordered", expected, text))
-                self.seq, self.previous = (row[0] if kind == "link" else expected), moved[10]
-                return kind == "link"
-        if kind == "cut":
-            self.findings.append(Finding("cut", expected, message))
-            return False
-        self.findings.append(Finding("altered", row[0], message))
-        if kind == "link":
-            self._also = _link(row, self.previous, row[0])
-        return False
+                self._say_moved(moved, where)
+                previous = moved[10]
+            else:
+                self.say("altered", row[0], problem.message + where)
+                self._also = _link(row, self.previous, row[0])
+        self.seq, self.previous = row[0], previous
+
+    def _say_moved(self, moved: Row, where: str) -> None:
+        expected = self.seq + 1
+        self.say("reordered", expected, f"event {expected} stands at the place of event {moved[0]}{where}")
 
     def _note_redacted(self, seq: int) -> None:
+        if self._redacted_to is not None and seq > self._redacted_to:
+            return
         self.redacted += 1
-        first, last = self._erased or (seq, seq - 1)
-        if last != seq - 1:
+        if self._erased is None or self._erased[1] != seq - 1:
             self.tell_redacted()
-            first = seq
-        self._erased = (first, seq)
+            self._erased = (seq, seq)
+        self._erased = (self._erased[0] if self._erased else seq, seq)
 
     def tell_redacted(self) -> None:
         """Say which run of events was redacted."""
-        if self._erased is not None and not self.full:
+        if self._erased is not None:
             first, last = self._erased
             which = f"event {first} was" if first == last else f"events {first} to {last} were"
-            self.findings.append(Finding("redacted", first, f"{which} redacted; the chain holds without the data"))
+            self.say("redacted", first, f"{which} redacted; the chain holds without the data")
         self._erased = None
 
 
 def _link(row: Row, previous: bytes, seq: int) -> bytes | None:
     try:
         return link(row, previous, seq)
-    except (ValueError, TypeError, AttributeError, ArithmeticError):
+    except (ValueError, TypeError, AttributeError, struct.error):
         return None
 
 
@@ -127,24 +147,86 @@ def _find(rows: Iterable[Row], previous: bytes, seq: int) -> Row | None:
 
 
 def _walk_archive(archive: Archive, segments: Sequence[Segment], walk: _Walk, base: int, base_hash: bytes) -> None:
-    """Walk every segment; at the base the chain of the archive has to meet the one of the table."""
-    at_base = GENESIS if base == 0 else None
+    """Walk every segment; at the base, the chain of the archive has to meet the one of the table."""
     for segment in segments:
-        _check_place(segment, walk)
+        if segment.first_seq != walk.seq + 1:
+            message = f"no archive segment holds events {walk.seq + 1:,} to {segment.first_seq - 1:,}"
+            walk.say("segment_missing", walk.seq + 1, message)
+        elif segment.before_hash != walk.previous:
+            walk.say("rewritten", segment.first_seq, f"the archive segment {segment} does not follow the one before")
         walk.seq, walk.previous = segment.first_seq - 1, segment.before_hash
-        found = archive.check_file(segment)
-        if found is not None:
-            walk.findings.append(found)
-        if found is None or found.kind != "segment_missing":
-            _walk_segment(archive, segment, walk, damaged=found is not None)
-        if segment.first_seq <= base <= segment.last_seq:
-            at_base = _hash_at(archive, segment, base)
-        if (walk.seq, walk.previous) != (segment.last_seq, segment.last_hash) and found is None:
-            message = f"the archive segment {segment} does not end as it was sealed"
-            walk.findings.append(Finding("rewritten", segment.first_seq, message))
+        _walk_segment(archive, segment, walk, base, base_hash)
         walk.seq, walk.previous = segment.last_seq, segment.last_hash
-        if segment.last_seq <= base:
-            walk.redacted_to_base = walk.redacted
         if walk.full:
             return
+    if walk.seq < base:
+        walk.say("segment_missing", walk.seq + 1, f"no archive segment holds events {walk.seq + 1:,} to {base:,}")
     walk.tell_redacted()
+
+
+def _walk_segment(archive: Archive, segment: Segment, walk: _Walk, base: int, base_hash: bytes) -> None:
+    found = archive.check_file(segment)
+    if found is not None:
+        walk.say(found.kind, found.seq, found.message)
+        if found.kind == "segment_missing":
+            return
+    where, before = f", in the archive segment {segment.file}", len(walk.findings)
+    try:
+        for rows in archive.groups(segment):
+            walk.take(rows, where)
+            if rows and rows[0][0] <= base <= rows[-1][0]:
+                meets = any(row[0] == base and row[10] == base_hash for row in rows)
+                if not meets:
+                    walk.say("rewritten", base, f"the table does not go on where the archive ends, at event {base:,}")
+    except StoreError as error:
+        if found is None:
+            walk.say("segment_altered", segment.first_seq, str(error))
+        return
+    if (walk.seq, walk.previous) != (segment.last_seq, segment.last_hash) and len(walk.findings) == before:
+        walk.say("rewritten", segment.first_seq, f"the archive segment {segment} does not end as it was sealed")
+
+
+def _walk_table(store: Store, walk: _Walk, sealed: Mapping[int, Segment]) -> None:
+    cursor = walk.seq
+    while not walk.full:
+        rows = _read(store, cursor)
+        if not rows:
+            break
+        base, base_hash = _base(store) if rows[0][0] != cursor + 1 else (0, b"")
+        if base > cursor:
+            # Pruned while this walk went on; the archive that holds them was walked before.
+            cursor = walk.seq = base
+            walk.previous = base_hash
+            continue
+        walk.take(rows)
+        cursor = rows[-1][0]
+        for row in rows:
+            segment = sealed.get(row[0])
+            if segment is not None and segment.last_hash != row[10]:
+                message = f"the database does not hold what was sealed in {segment}"
+                walk.say("rewritten", segment.first_seq, message)
+    walk.tell_redacted()
+
+
+def _read(store: Store, after: int) -> list[Row]:
+    query = "SELECT {} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+    try:
+        with store.read() as connection:
+            return connection.execute(query.format(_ROW), (after, BATCH)).fetchall()
+    except StoreError:
+        # Bytes that are no UTF-8 cannot be fetched as text; a file that cannot be read at all raises here again.
+        with store.read() as connection:
+            return [_decoded(row) for row in connection.execute(query.format(_RAW_ROW), (after, BATCH))]
+
+
+def _decoded(row: Row) -> Row:
+    return tuple(
+        value.decode(errors="surrogateescape") if at in _TEXTS and value is not None else value
+        for at, value in enumerate(row)
+    )
+
+
+def _base(store: Store) -> tuple[int, bytes]:
+    with store.read() as connection:
+        row: tuple[int, bytes] | None = connection.execute("SELECT seq, hash FROM log_base").fetchone()
+    return row or (0, GENESIS)

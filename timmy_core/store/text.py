@@ -26,6 +26,7 @@ T = TypeVar("T")
 SHARD: Final = 500_000
 BATCH: Final = 10_000
 MAX_WORDS: Final = 50
+PATIENCE_S: Final = 10.0  # how long a search waits while the file is filled again
 FORMAT: Final = 1  # raised when what is indexed of a row changes; an older file is filled again
 
 _TOKENIZER: Final = "tokenize = 'unicode61 remove_diacritics 2'"
@@ -52,7 +53,13 @@ COMMIT;
 """
 # What a damaged, replaced or half deleted file is called by SQLite; ERROR is a table that should be there and is not.
 _DAMAGE: Final = frozenset(
-    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_SCHEMA}
+    {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_SCHEMA,
+    }
 )
 
 
@@ -75,6 +82,10 @@ class Source(Protocol):
     def texts(self, after: int, limit: int) -> list[tuple[int, str]]:
         """Return the next rows after a number with the text to index, in order."""
         ...
+
+
+class _GoneError(Exception):
+    """The file is not there, or was damaged and thrown away."""
 
 
 class TextIndex:
@@ -119,7 +130,10 @@ class TextIndex:
 
     def indexed(self) -> int:
         """Return the number of the last row that is indexed."""
-        return self._read(_indexed)
+        try:
+            return self._look(_indexed)
+        except _GoneError:
+            return 0
 
     # Filling -------------------------------------------------------------------------------------------------
 
@@ -133,7 +147,7 @@ class TextIndex:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         goal = self._source.head()
         # The common case costs one look, and no lock; whose rows they are is looked at where they are added.
-        if self.path.exists() and self._fits(goal):
+        if self._fits(goal):
             return True
         while not (stop is not None and stop()):
             if deadline is not None and time.monotonic() >= deadline:
@@ -147,7 +161,10 @@ class TextIndex:
 
     def _fits(self, goal: int) -> bool:
         """Whether the index is about this log and ends where it ends."""
-        state = self._read(_state)
+        try:
+            state = self._look(_state)
+        except _GoneError:
+            return False
         return state is not None and state == (FORMAT, self._source.epoch, goal, self._source.mark(goal))
 
     def _fill(self, connection: Connection) -> int:
@@ -200,15 +217,30 @@ class TextIndex:
     # The file ------------------------------------------------------------------------------------------------
 
     def _read(self, run: Callable[[Connection], T]) -> T:
-        try:
-            if self.path.exists():
+        """Ask the file; where it is gone or damaged it is filled again first, so that an answer is never half of one."""
+        for _ in range(2):
+            try:
+                return self._look(run)
+            except _GoneError:
+                if not self.catch_up(timeout_s=PATIENCE_S):
+                    break
+        message = f"{self.path} was lost and is being filled again; try again in a moment"
+        raise StoreBusyError(message)
+
+    def _look(self, run: Callable[[Connection], T]) -> T:
+        self._check_open()
+        if self.path.exists():
+            try:
                 with self._reading as connection:
                     return run(connection)
-        except sqlite3.Error as error:
-            self._mend(error, self._reading)
-        self.catch_up()
-        with self._reading as connection:
-            return run(connection)
+            except sqlite3.Error as error:
+                self._mend(error, self._reading)
+        raise _GoneError
+
+    def _check_open(self) -> None:
+        if self._closed:
+            message = f"the text index {self.path} is closed; open it again"
+            raise StoreClosedError(message)
 
     def _write(self, run: Callable[[Connection], T], deadline: float | None) -> T:
         """Run `run` in a transaction; a file that turns out to be damaged is begun anew first."""
@@ -249,9 +281,7 @@ class TextIndex:
             self._lock.release()
 
     def _flock(self, deadline: float | None) -> None:
-        if self._closed:
-            message = f"the text index {self.path} is closed; open it again"
-            raise StoreClosedError(message)
+        self._check_open()
         if self._lock_fd < 0:
             self._lock_fd = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         if deadline is None:
@@ -422,9 +452,7 @@ def _shard(seq: int) -> int:
 
 def _add(connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
     first, last = rows[0][0], rows[-1][0]
-    skipped = {
-        row[0] for row in connection.execute("SELECT seq FROM removed WHERE seq BETWEEN ? AND ?", (first, last))
-    }
+    skipped = {row[0] for row in connection.execute("SELECT seq FROM removed WHERE seq BETWEEN ? AND ?", (first, last))}
     for shard, members in itertools.groupby(rows, lambda row: _shard(row[0])):
         table = _table(connection, shard)
         connection.executemany(
