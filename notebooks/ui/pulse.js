@@ -66,7 +66,22 @@ const DOTS = {
   lost: ["lost", "the live feed is lost; trying again"],
 };
 
+// While the server is away: when that began, and what to do. The page itself stays as it was.
+function showAway(lost) {
+  const shown = document.querySelector(".tw-away");
+  if (lost === Boolean(shown)) return;
+  document.body.toggleAttribute("data-tw-lost", lost);
+  if (!lost) { shown.remove(); return; }
+  const note = document.createElement("div");
+  note.className = "tw-away";
+  note.setAttribute("role", "status");
+  const since = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+  note.textContent = `The server does not answer since ${since}; what you see is from then. This page goes on by itself once \u201ctimmy up\u201d runs again.`;
+  document.body.append(note);
+}
+
 function showConnection(state) {
+  showAway(state === "lost");
   const dot = document.querySelector(".tw-connection");
   if (!dot || dot.dataset.state === state) return;
   dot.dataset.state = state;
