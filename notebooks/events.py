@@ -12,17 +12,17 @@ __generated_with = "0.25.2"
 app = marimo.App(width="full", app_title="Events · Timmy", css_file="ui/theme.css")
 
 with app.setup:
-    from datetime import UTC, datetime, timedelta
+    from html import escape
+    from json import dumps
 
     import marimo as mo
+    import polars as pl
 
-    from timmy_core import TimmyError, open_timmy
-    from ui import charts, frame, palette, parts, sentences, tables, views
+    from timmy_core import TimmyError, check_proof, open_timmy
+    from ui import asking, charts, exploring, frame, palette, parts, traces, views
     from ui.icons import family_icon
+    from ui.listing import Listing
     from ui.pulse import Pulse
-
-    RANGES = {"15 minutes": 15, "1 hour": 60, "24 hours": 1440, "7 days": 10_080, "all": None}
-    LIMIT = 5_000
 
 
 @app.cell
@@ -44,154 +44,199 @@ def pulse(timmy):
 
 
 @app.cell
-def headline(pulse, timmy):
-    pulse.value
-    status = timmy.status()
-    frame.header("Events", sentences.log_state(status.events, timmy.events.head()[0], status.last_event_at))
-
-
-@app.cell
-def controls(timmy):
+def question(timmy):
     address = mo.query_params()
-    look_again = mo.ui.button(label="Look again", tooltip="Show what came since")
-    filters = tables.controls(
-        timmy.frame("events", limit=LIMIT), address, list(RANGES), lambda values: remember(address, values)
+    asked = mo.ui.anywidget(
+        asking.Asking(
+            query=asking.from_address(address),
+            views=timmy.views.list,
+            save=timmy.views.save,
+            delete=timmy.views.delete,
+            export=exploring.exporting(timmy),
+        )
     )
-    tables.laid_out(filters, look_again)
-    return address, filters, look_again
+    return address, asked
 
 
 @app.cell
-def found(filters, look_again, timmy):
-    look_again.value
-    events = timmy.frame("events", since=begin(filters.value["range"]), limit=LIMIT, **tables.columns(filters.value))
-    return (events,)
+def found(asked, timmy):
+    query = asked.value["query"]
+    found = exploring.look(timmy, query)
+    return found, query
 
 
 @app.cell
-def over_time(events):
+def headline(counted, found, pulse, timmy):
+    pulse.value
+    latest = timmy.events.list(limit=1)
+    frame.header("Events", exploring.headline(found, counted, timmy.events.head()[0], latest[0].ts if latest else None))
+
+
+@app.cell
+def controls(asked):
+    asked
+
+
+@app.cell
+def counting(asked, found, shown, timmy):
+    # The rows come first: counting a large log anew can take a while.
+    shown
+    counted = exploring.count(timmy, found)
+    asked.widget.facets = counted.facets
+    return (counted,)
+
+
+@app.cell
+def over_time(counted, found):
     bars = mo.ui.altair_chart(
-        charts.events_over_time(charts.counts(events)), legend_selection=False, chart_selection=False
+        charts.events_over_time(counted.counts, by=found.by), legend_selection=False, chart_selection=False
     )
-    mo.Html(chart_title(events) + bars.text) if len(events) else None
+    # Of one trace the waterfall below says more.
+    mo.Html(chart_title(counted, found.by) + bars.text) if len(counted.counts) and not found.wanted.trace_id else None
     return (bars,)
 
 
 @app.cell
-def table(bars, events, filters):
-    chosen = stretch(events, bars.value)
-    listed = tables.table(tables.rows(chosen))
-    listed if len(chosen) else mo.Html(nothing(filters.value))
+def zoom(asked, bars, counted):
+    # The widget turns this into since and until in the address, once the reader has let go.
+    chosen = charts.stretch(counted.counts, bars.selections) if bars.value else None
+    if chosen:
+        asked.widget.brush = {"since": chosen[0].isoformat(), "until": chosen[1].isoformat()}
+
+
+@app.cell
+def trace_view(found, listed, timmy):
+    mo.Html(trace_card(timmy, found.wanted.trace_id, listed.value["chosen"])) if found.wanted.trace_id else None
+
+
+@app.cell
+def listing(address):
+    listed = mo.ui.anywidget(Listing(chosen=chosen_seq(address.get("seq"))))
     return (listed,)
 
 
 @app.cell
-def detail(address, listed, timmy):
-    seq = chosen_seq(listed.value, address.get("seq"))
-    record(timmy, seq) if seq else None
+def showing(found, listed, timmy):
+    listed.widget.show(found.events, exploring.more(timmy, found.wanted))
+    shown = len(found.events)
+    return (shown,)
+
+
+@app.cell
+def table(found, listed, query, timmy):
+    instead = exploring.trouble(found.problem) if found.problem else exploring.nothing(query, timmy.events.head()[0])
+    listed if found.events else mo.Html(instead)
+
+
+@app.cell
+def detail(listed, timmy):
+    seq = listed.value["chosen"]
+    verify = mo.ui.run_button(label="Verify this event", tooltip="Check it against the chain and a signed head")
+    record(timmy, seq, verify) if seq else None
+    return seq, verify
+
+
+@app.cell
+def proof(seq, timmy, verify):
+    mo.stop(not verify.value)
+    proof_card(timmy, seq)
 
 
 @app.function
-def begin(name):
-    """Return since when events are shown, or None for all of them."""
-    minutes = RANGES.get(name)
-    return None if minutes is None else datetime.now(UTC) - timedelta(minutes=minutes)
+def chosen_seq(asked):
+    """Return the seq that the address names, or 0."""
+    return int(asked) if asked and str(asked).isdecimal() else 0
 
 
 @app.function
-def remember(address, values):
-    """Keep the filters in the page's address; what is empty or the default leaves it."""
-    for name, value in values.items():
-        if not value or (name == "range" and value == "all"):
-            if name in address:
-                address.remove(name)
-        elif address.get(name) != value:
-            address.set(name, value)
-
-
-@app.function
-def nothing(values):
-    """Return what stands there instead of a table without rows."""
-    if begin(values["range"]) or tables.columns(values):
-        return parts.empty("No event matches.", then="Choose a longer time, or clear a filter.")
-    return parts.empty("Nothing is recorded yet.", then=f"Ask Timmy something, or type {parts.command('timmy chat')}")
-
-
-@app.function
-def stretch(events, chosen):
-    """Return the events in the stretch of time that was chosen in the chart; all where none was."""
-    if chosen is None or len(chosen) == 0:
-        return events
-    return events.filter(events["ts"].is_between(chosen["start"].min(), chosen["end"].max(), closed="left"))
-
-
-@app.function
-def chosen_seq(rows, asked):
-    """Return the seq of the chosen row, else the one in the address, else None."""
-    if rows is not None and len(rows):
-        return int(rows["seq"][0])
-    return int(asked) if asked and str(asked).isdecimal() else None
-
-
-@app.function
-def chart_title(events):
-    """Return what the bars show, one label a family, and how to use them."""
-    counted = events.group_by("family").len().sort("family").rows()
-    labels = "".join(views.label(family, palette.family_color(family), count=count) for family, count in counted)
-    newest = "the newest " if len(events) == LIMIT else ""
+def chart_title(counted, by):
+    """Return what the bars show, one label a key, how to use them, and the SQL behind them."""
+    color = {"family": palette.family_color, "type": charts.type_color}[by]
+    totals = counted.counts.group_by("key").agg(pl.col("events").sum()).sort("events", descending=True).rows()
+    # By family the chips above say the same; a second row of them would be noise.
+    labels = "".join(views.label(name, color(name), count=count) for name, count in totals if by == "type")
+    other = "type" if by == "family" else "family"
+    switch = escape(dumps({"by": "type" if other == "type" else ""}), quote=True)
     return (
-        f'<div class="tw-chart-title"><span>{newest}{parts.plural(len(events), "event")} over time</span>'
-        f'<span class="tw-muted tw-hint">drag to choose a stretch of time, double click to go back</span></div>'
-        f'<div class="tw-labels">{labels}</div>'
+        f'<div class="tw-chart-title"><span>{parts.plural(counted.total, "event")} over time, by {by}</span>'
+        f'<span class="tw-muted tw-hint">drag to zoom, double click to go back · '
+        f'<a href="#" data-ask="{switch}">by {other}</a></span></div><div class="tw-labels">{labels}</div>'
+        f"{question_asked(counted.sql)}"
     )
 
 
 @app.function
-def record(timmy, seq):
-    """Return an event's whole record and its neighbours of the same trace."""
+def question_asked(sql):
+    """Return the SQL behind the chart, folded, to be copied; a search by words has none."""
+    if not sql:
+        return '<p class="tw-sql">of the newest 10,000 hits</p>'
+    copied = parts.command("copy it for timmy.sql(…)", copies=sql)
+    return f'<details class="tw-sql"><summary>SQL</summary><pre class="tw-json">{escape(sql)}</pre>{copied}</details>'
+
+
+@app.function
+def trace_card(timmy, trace_id, current):
+    """Return a trace as a waterfall with the time it took in all."""
+    spans = timmy.questions.trace(trace_id)
+    title = f"A trace of {parts.plural(len(spans), 'event')}, {parts.latency(traces.took_ms(spans))} from end to end"
+    return parts.section(title, traces.waterfall(spans, current=current), note=parts.ident(trace_id))
+
+
+@app.function
+def record(timmy, seq, verify):
+    """Return an event's whole record: its facts, its data, its neighbours and its trace."""
     try:
         event = timmy.events.get(seq)
+        near = timmy.questions.trace(event.trace_id) if event.trace_id else []
     except TimmyError as error:
-        return mo.Html(f'<div class="tw-detail">{parts.empty(str(error))}</div>')
-    near = timmy.events.list(trace_id=event.trace_id, order="asc", limit=30) if event.trace_id else []
-    facts = parts.facts(
-        [
-            ("place", f"#{event.seq:,}"),
-            ("when", parts.ago(event.ts)),
-            ("source", event.source),
-            ("task", parts.ident(event.task_id)),
-            ("agent", parts.ident(event.agent_id)),
-            ("trace", parts.ident(event.trace_id)),
-            ("id", parts.ident(event.id)),
-            ("hash", parts.ident(event.hash)),
-        ]
-    )
-    trace = f"<h3>The whole trace</h3>{views.event_rows(near, current=event.seq)}" if len(near) > 1 else ""
+        return mo.Html(f'<div class="tw-detail" data-seq="{seq}">{parts.empty(str(error))}</div>')
+    said = parts.pretty(event.data) if event.data is not None else parts.empty("What this event said was redacted.")
+    trace = ""
+    if len(near) > 1:
+        took = parts.latency(traces.took_ms(near))
+        trace = f"<h3>Its trace, {parts.plural(len(near), 'event')} in {took}</h3>{traces.waterfall(near, current=seq)}"
     return mo.Html(
-        f'<div class="tw-detail"><h2>{family_icon(event.family)}{event.type}</h2>{facts}{parts.pretty(event.data)}{trace}</div>'
+        f'<div class="tw-detail" data-seq="{seq}"><h2>{family_icon(event.family)}<span>{escape(event.type)}</span>'
+        f"{views.neighbours(seq, timmy.events.head()[0])}</h2>"
+        f"{exploring.record_facts(event)}{said}<div class='tw-verify'>{verify}</div>{trace}</div>"
     )
+
+
+@app.function
+def proof_card(timmy, seq):
+    """Return whether an event stands in the signed chain, with the proof to take away."""
+    try:
+        proof = timmy.events.prove(seq)
+        checked = check_proof(proof, timmy.events.heads.public_key())
+    except TimmyError as error:
+        return mo.Html(f'<div class="tw-proof">{parts.pill("bad", "not proven")}<p>{escape(str(error))}</p></div>')
+    return mo.Html(views.proof(proof, checked.problem) + download(proof, seq).text)
+
+
+@app.function
+def download(proof, seq):
+    """Return a button that saves a proof."""
+    text = exploring.proof_text(proof).encode()
+    return mo.download(text, filename=f"event-{seq}.proof.json", mimetype="application/json", label="Download proof")
 
 
 @app.cell
 def checks():
-    def test_all_has_no_beginning():
-        assert begin("all") is None
+    def test_the_address_can_name_an_event():
+        assert [chosen_seq("7"), chosen_seq("x"), chosen_seq(None)] == [7, 0, 0]
 
-    def test_an_hour_begins_an_hour_ago():
-        assert timedelta(minutes=59) < datetime.now(UTC) - begin("1 hour") < timedelta(minutes=61)
+    def test_a_title_counts_what_is_drawn_and_shows_the_question():
+        title = chart_title(exploring.Counted(sql="SELECT 1 < 2"), "family")
+        assert "0 events over time" in title
+        assert "1 &lt; 2" in title
 
-    def test_the_address_keeps_what_is_set_only():
-        address = {"family": "llm", "type": "llm.failed"}
-        address_like = type("Address", (dict,), {"set": dict.__setitem__, "remove": dict.__delitem__})(address)
-        remember(address_like, {"range": "all", "family": "chat", "type": "", "trace": None})
-        assert dict(address_like) == {"family": "chat"}
+    def test_a_wrong_filter_is_said_and_not_raised():
+        assert exploring.look(None, {"since": "noon"}).problem.startswith("'noon' is not a time")
 
     def test_an_empty_log_is_told_from_a_filter_that_nothing_matches():
-        assert "Nothing is recorded yet" in nothing({"range": "all"})
-        assert "clear a filter" in nothing({"range": "all", "family": "llm"})
-
-    def test_the_address_can_name_an_event():
-        assert [chosen_seq(None, "7"), chosen_seq(None, "x"), chosen_seq(None, None)] == [7, None, None]
+        assert "Nothing is recorded yet" in exploring.nothing({}, 0)
+        assert "Look at all time" in exploring.nothing({"range": "1h"}, 5)
+        assert "Clear a filter" in exploring.nothing({"type": "llm.failed"}, 5)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from timmy_core.errors import TimmyError as TimmyError
     from timmy_core.events.model import Event as Event
     from timmy_core.events.model import NewEvent as NewEvent
+    from timmy_core.events.proof import check_proof as check_proof
+    from timmy_core.events.wanted import Wanted as Wanted
     from timmy_core.router.chat import Answer as Answer
     from timmy_core.router.chat import Delta as Delta
     from timmy_core.router.chat import Done as Done
@@ -33,6 +35,8 @@ _HOMES = {
     "Switch": "router.chat",
     "Timmy": "timmy",
     "TimmyError": "errors",
+    "Wanted": "events.wanted",
+    "check_proof": "events.proof",
     "load_settings": "settings",
     "open_timmy": "timmy",
 }

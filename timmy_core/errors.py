@@ -27,8 +27,16 @@ class StoreBusyError(StoreError):
     """Writes arrive faster than the disk takes them, and the bounded queue is full."""
 
 
+class QueryError(StoreError):
+    """A query or a frame was asked for in a way that cannot be answered, or took too much; the message says which."""
+
+
 class HomeInUseError(TimmyError):
     """Another process already serves this home."""
+
+
+class BlobNotFoundError(StoreError):
+    """No blob has that digest: it was never kept, ran out or was redacted."""
 
 
 class EventError(TimmyError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import dataclasses
+import logging
 import os
 import threading
 from collections.abc import Sequence
@@ -17,19 +18,27 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from timmy_core.clock import Clock, SystemClock
+from timmy_core.errors import StoreError
+from timmy_core.events.events import Events
+from timmy_core.events.explorer import Explorer
 from timmy_core.events.feed import Feed
-from timmy_core.events.log import EVENTS_FRAME, EventLog
+from timmy_core.events.frames import PROMOTION, REDACTIONS_FRAME, SEGMENTS_FRAME
+from timmy_core.events.log import EVENTS_FRAME
 from timmy_core.events.model import iso
+from timmy_core.events.questions import Questions
+from timmy_core.events.schedule import SETTLE, JobState, Schedule, upkeep
+from timmy_core.events.views import Views
 from timmy_core.loop import BridgedStream, LoopThread, SyncStream
 from timmy_core.router.cascade import Cascade, Limits
 from timmy_core.router.chat import Answer, Provider, ProviderStatus, StreamPart
-from timmy_core.router.frames import ATTEMPTS_FRAME
+from timmy_core.router.frames import ATTEMPTS_FRAME, CIRCUITS_FRAME, PROVIDERS_FRAME
 from timmy_core.router.metrics import Metrics
 from timmy_core.router.providers import build_provider
 from timmy_core.router.providers.offline import OfflineAnswer
 from timmy_core.router.router import Router
 from timmy_core.settings import Settings, load_settings
 from timmy_core.store.engine import Store
+from timmy_core.store.frames import Filter
 from timmy_core.store.lake import Lake
 from timmy_core.swarm.agent import TURNS_FRAME, Agent, Turn
 
@@ -37,6 +46,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 VERSION: Final = version("timmy-workbench")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,7 @@ class Status:
     questions: int
     database_bytes: int
     providers: tuple[ProviderStatus, ...]
+    upkeep: tuple[JobState, ...]  # what the serving process does by itself; empty in any other
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status as JSON can carry it; times are ISO 8601 in UTC."""
@@ -68,14 +80,29 @@ class Timmy:
         self.started_at = self.clock.now()
         self._closing = threading.Lock()
         self._closed = False
+        self._warming: threading.Thread | None = None
+        self._schedule: Schedule | None = None
         self.store = Store.open(settings.database_path)
-        self.events = EventLog(self.store, self.clock)
+        self.events = Events(self.store, self.clock, settings.home)
+        # What a crash left is mended before anything reads or writes; what cannot be is kept to be shown.
+        self.unmended = tuple(self.events.mend())
         self._loop = LoopThread("timmy-loop")
-        self._lake = Lake(self.store, (EVENTS_FRAME, ATTEMPTS_FRAME, TURNS_FRAME))
+        self._lake = self._wire_lake()
+        self.questions = Questions(self.events, self._lake)
+        self.explorer = Explorer(self.events, self._lake)
+        self.views = Views(self.store, self.clock)
         self.router = self._wire_router(providers)
         self._agent = Agent(
             store=self.store, events=self.events, cascade=self.router, settings=settings.agent, clock=self.clock
         )
+
+    def _wire_lake(self) -> Lake:
+        def mend() -> list[str]:
+            return [finding.message for finding in self.events.mend(thorough=True)]
+
+        log = (EVENTS_FRAME, SEGMENTS_FRAME, REDACTIONS_FRAME)
+        rooms = (ATTEMPTS_FRAME, PROVIDERS_FRAME, CIRCUITS_FRAME, TURNS_FRAME)
+        return Lake(self.store, (*log, *rooms), folder=self.events.archive.folder, promotion=PROMOTION, mend=mend)
 
     def _wire_router(self, providers: Sequence[Provider] | None) -> Router:
         limits = self.settings.router
@@ -139,10 +166,49 @@ class Timmy:
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int = 10_000,
-        **filters: str | int | bool | Sequence[str],
+        where: str | None = None,
+        **filters: Filter,
     ) -> pl.DataFrame:
-        """Return the newest matching rows of `events`, `attempts` or `turns`, oldest first; see `Lake.frame`."""
-        return self._lake.frame(name, since=since, until=until, limit=limit, **filters)
+        """Return the newest matching rows of a table such as `events` or `attempts`, oldest first; see `Lake.frame`."""
+        return self._lake.frame(name, since=since, until=until, limit=limit, where=where, **filters)
+
+    def sql(self, query: str, *, limit: int = 10_000, timeout_s: float = 10.0) -> pl.DataFrame:
+        """Answer one question in SQL over every table of the home; `SHOW TABLES` lists them.
+
+        At most `limit` rows come back; `timmy.lake.query` also says whether there were more.
+
+        Raises:
+            QueryError: it does more than read, is wrong, or takes too much time or memory.
+            StoreError: an archived segment is missing or damaged.
+        """
+        return self.lake.query(query, limit=limit, timeout_s=timeout_s).frame
+
+    @property
+    def lake(self) -> Lake:
+        """Every table of the home in SQL, and the aggregates that charts are drawn from."""
+        return self._lake
+
+    def warm(self) -> None:
+        """Begin to read the log into memory on a thread of its own, so that the first question need not wait."""
+        with self._closing:
+            if self._warming is None and not self._closed:
+                self._warming = threading.Thread(target=self._warm, name="timmy-lake", daemon=True)
+                self._warming.start()
+
+    def _warm(self) -> None:
+        try:
+            self._lake.warm()
+        except StoreError as error:
+            # Nobody waits for it; who asks next is told.
+            _log.warning("the log was not read into memory: %s", error)
+
+    def start_schedule(self) -> None:
+        """Begin to keep the log by itself, as `[log]` in the settings says; the serving process calls it, once."""
+        with self._closing:
+            if self._schedule is None and not self._closed:
+                jobs = upkeep(self.events, self.settings.log)
+                self._schedule = Schedule(jobs, self.events, self.clock, SETTLE)
+                self._schedule.start()
 
     def status(self) -> Status:
         """Return the state of everything at a glance, from the store alone."""
@@ -156,6 +222,7 @@ class Timmy:
             questions=self._agent.questions(),
             database_bytes=self.store.size_bytes(),
             providers=tuple(self.router.status()),
+            upkeep=self._schedule.states() if self._schedule else (),
         )
 
     # Closing -------------------------------------------------------------------------------------------------
@@ -171,11 +238,17 @@ class Timmy:
             if self._closed:
                 return
             self._closed = True
+            if self._schedule is not None:
+                self._schedule.stop()
             # Cut off what runs first, so that its last events still find the store open.
             self.router.close()
             self._loop.close()
             if "feed" in self.__dict__:
                 self.feed.close()
+            self._lake.close()
+            if self._warming is not None:
+                self._warming.join()
+            self.events.close()
             self.store.close()
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-_TEMPLATE = '''# /// script
+_TEMPLATE = """# /// script
 # requires-python = ">=3.11"
 # dependencies = ["marimo", "timmy-workbench"]
 # ///
@@ -41,7 +41,7 @@ def core():
 
 @app.cell
 def events(timmy, wanted):
-    events = timmy.events_frame(wanted, limit=10_000)
+    events = timmy.explorer.frame(wanted, limit=10_000)
     mo.ui.table(events, page_size=15)
     return (events,)
 
@@ -53,33 +53,36 @@ def by_type(events):
     return
 
 
-@app.cell
-def by_sql(timmy):
-    sql = timmy.sql(
+{sql}if __name__ == "__main__":
+    app.run()
+"""
+
+
+_SQL_CELL = '''@app.cell
+def over_time(timmy):
+    over_time = timmy.sql(
         """
 {sql}
         """
     )
-    mo.ui.table(sql)
+    mo.ui.table(over_time)
     return
 
 
-if __name__ == "__main__":
-    app.run()
 '''
 
 
-def notebook(query: Mapping[str, str], *, home: Path, sql: str) -> str:
-    """Return the text of a marimo notebook that shows what a query of the events page shows.
+def notebook(wanted: Mapping[str, str], *, home: Path, sql: str) -> str:
+    """Return the text of a marimo notebook that shows what the events page shows.
 
     Args:
-        query: what stands in the page's address.
+        wanted: the filter, as `Wanted.described` gives it.
         home: the home that the page showed.
-        sql: the query behind the chart.
+        sql: the query behind the chart; empty where there is none.
     """
-    indented = "\n".join(f"        {line}" if line else "" for line in _escaped(sql).splitlines())
-    kept = {key: value for key, value in query.items() if key != "by"}
-    return _TEMPLATE.format(home=_literal(str(home)), query=_mapping(kept), sql=indented)
+    lines = "\n".join(f"        {line}" if line else "" for line in _escaped(sql).splitlines())
+    cell = _SQL_CELL.format(sql=lines) if sql else ""
+    return _TEMPLATE.format(home=_literal(str(home)), query=_mapping(wanted), sql=cell)
 
 
 def _mapping(values: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 const RANGES = [["", "all time"], ["15m", "last 15 minutes"], ["1h", "last hour"], ["24h", "last 24 hours"], ["7d", "last 7 days"], ["30d", "last 30 days"]];
 const KEYS = ["text", "range", "since", "until", "family", "type", "agent", "source", "provider", "task", "trace", "by"];
 const GROUPS = ["family", "type", "agent", "source", "provider", "task"];
+const FEW = { family: 16, type: 6, agent: 4, source: 4, provider: 5, task: 3 };
 const FORMATS = [["csv", "CSV", "for a spreadsheet"], ["jsonl", "JSON lines", "can be imported again"], ["parquet", "Parquet", "for polars, DuckDB and others"], ["notebook", "Notebook", "the same query as a marimo file"]];
 const DOT = "M12 10a2 2 0 1 0 0 4 2 2 0 0 0 0-4z";
 const number = (value) => value.toLocaleString("en-US");
@@ -65,7 +66,7 @@ class Asking {
     const next = Object.fromEntries(KEYS.filter((key) => merged[key]).map((key) => [key, merged[key]]));
     if (JSON.stringify(next) === JSON.stringify(this.query)) return;
     const address = new URLSearchParams(location.search);
-    for (const key of [...KEYS, "seq"]) address.delete(key);
+    for (const key of KEYS) address.delete(key);
     for (const [key, value] of Object.entries(next)) address.set(key, value);
     const text = address.toString();
     history[replace ? "replaceState" : "pushState"](history.state, "", location.pathname + (text ? `?${text}` : ""));
@@ -174,7 +175,7 @@ class Asking {
     const groups = GROUPS.filter((name) => facets[name]?.length || query[name]).map((name) => {
       const values = [...(facets[name] ?? [])];
       if (query[name] && !values.some(([value]) => value === query[name])) values.unshift([query[name], 0]);
-      const few = name === "family" ? 15 : name === "type" ? 9 : 5, all = this.expanded.has(name);
+      const few = FEW[name], all = this.expanded.has(name);
       const row = element("div", `tw-facet tw-facet-${name}`), chips = element("div", "tw-facet-chips");
       row.setAttribute("role", "group"); row.ariaLabel = name;
       for (const [value, count] of all ? values : values.filter(([one], place) => place < few || one === query[name])) {

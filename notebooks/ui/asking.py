@@ -95,7 +95,7 @@ def send_file(
     name, media_type = FILES[format_]
     words = ""
     try:
-        for piece, words in export(format_, query):  # noqa: B007 - the last words are the ones that stay
+        for piece, words in export(format_, query):
             for start in range(0, len(piece), CHUNK):
                 send({"kind": "chunk", "words": words}, [piece[start : start + CHUNK]])
     except TimmyError as error:

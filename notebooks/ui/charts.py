@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import altair as alt
@@ -14,57 +14,94 @@ from ui import palette
 INK = "#79818a"
 GRID = "#8c949c33"
 FONT = "PT Sans"
-BINS = 72
-_STEPS = (1, 5, 15, 30, 60, 300, 900, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800)
+_TINTS = (0.0, 0.34, -0.3, 0.55, -0.16, 0.18)  # of white, or below 0 of black
 
 
-def step_s(span: timedelta, *, bins: int = BINS) -> int:
-    """Return the shortest round step, in seconds, that cuts a span into at most `bins` pieces."""
-    wanted = span.total_seconds() / bins
-    return next((step for step in _STEPS if step >= wanted), _STEPS[-1])
+def no_counts() -> pl.DataFrame:
+    """Return the frame of counts over time of nothing: `start`, `end`, `key`, `events`."""
+    kinds: dict[str, Any] = {
+        "start": pl.Datetime("us", "UTC"),
+        "end": pl.Datetime("us", "UTC"),
+        "key": pl.String,
+        "events": pl.Int64,
+    }
+    return pl.DataFrame(schema=kinds)
 
 
-def counts(events: pl.DataFrame, *, bins: int = BINS) -> pl.DataFrame:
-    """Return how many events of each family each step of time holds: `start`, `end`, `family`, `events`."""
-    if events.is_empty():
-        kinds: dict[str, Any] = {
-            "start": pl.Datetime("us", "UTC"),
-            "end": pl.Datetime("us", "UTC"),
-            "family": pl.String,
-            "events": pl.Int64,
-        }
-        return pl.DataFrame(schema=kinds)
-    step = step_s(_span(events["ts"]), bins=bins)
-    return (
-        events.group_by(pl.col("ts").dt.truncate(f"{step}s").alias("start"), "family")
-        .agg(pl.len().cast(pl.Int64).alias("events"))
-        .with_columns((pl.col("start") + pl.duration(seconds=step)).alias("end"))
-        .select("start", "end", "family", "events")
-        .sort("start", "family")
+def few(counts: pl.DataFrame, *, keys: int = 12) -> pl.DataFrame:
+    """Return the counts with the most frequent keys told apart, and the rest of them as `other`."""
+    totals = counts.group_by("key").agg(pl.col("events").sum()).sort("events", "key", descending=[True, False])
+    if len(totals) <= keys:
+        return counts
+    kept = totals["key"].head(keys - 1).implode()
+    named = counts.with_columns(pl.when(pl.col("key").is_in(kept)).then("key").otherwise(pl.lit("other")).alias("key"))
+    return named.group_by("start", "end", "key").agg(pl.col("events").sum()).sort("start", "key")
+
+
+def type_color(name: str) -> str:
+    """Return the colour of an event type: that of its family, lighter or darker; the rest is grey."""
+    family, _, verb = name.partition(".")
+    base = palette.family_color(family)
+    if family == name:
+        return palette.NEUTRAL
+    step = sum(verb.encode()) % len(_TINTS)
+    channels = [int(base[place : place + 2], 16) for place in (1, 3, 5)]
+    mixed = (
+        round(one + (255 - one) * _TINTS[step] if _TINTS[step] > 0 else one * (1 + _TINTS[step])) for one in channels
     )
+    return "#" + "".join(f"{one:02x}" for one in mixed)
 
 
-def events_over_time(binned: pl.DataFrame) -> Any:
-    """Return stacked bars of `counts`, one colour a family; dragging across it chooses a stretch of time."""
-    families = sorted(binned["family"].unique().to_list())
-    scale = alt.Scale(domain=families, range=[palette.family_color(family) for family in families])
+def events_over_time(counts: pl.DataFrame, *, by: str = "family") -> Any:
+    """Return stacked bars of counts over time, one colour a key; dragging across it chooses a stretch of time.
+
+    Args:
+        counts: `start`, `end`, `key` and `events`.
+        by: what the keys are, `family` or `type`.
+    """
+    color = type_color if by == "type" else palette.family_color
+    keys = sorted(counts["key"].unique().to_list())
+    scale = alt.Scale(domain=keys, range=[color(key) for key in keys])
+    ends = pl.concat([counts["start"], counts["end"]])
+    # A few hundred bars stand in the chart itself: a file of its own could be gone before the browser asks for it,
+    # when the reader is quick to ask for something else.
+    bars = [
+        {"start": start.isoformat(), "end": end.isoformat(), "key": key, "events": events}
+        for start, end, key, events in counts.rows()
+    ]
     chart = (
-        alt.Chart(binned)
+        alt.Chart({"values": bars})
         .mark_bar(binSpacing=1)
         .encode(
-            x=alt.X("start:T", title=None, axis=_time_axis(binned["start"])),
+            x=alt.X("start:T", title=None, axis=_time_axis(ends)),
             x2="end:T",
             y=alt.Y("sum(events):Q", title=None, axis=_axis(tickCount=3, tickMinStep=1, format="~s")),
-            color=alt.Color("family:N", scale=scale, legend=None),
+            color=alt.Color("key:N", scale=scale, legend=None),
             tooltip=[
                 alt.Tooltip("start:T", title="from", format="%d %b %H:%M:%S"),
-                alt.Tooltip("family:N"),
+                alt.Tooltip("key:N", title=by),
                 alt.Tooltip("events:Q", format=","),
             ],
         )
         .add_params(alt.selection_interval(encodings=["x"], name="stretch"))
     )
-    return _styled(chart, height=110)
+    return _styled(chart, height=120)
+
+
+def stretch(counts: pl.DataFrame, selections: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
+    """Return the ends of what was chosen in the chart, rounded outwards to whole bars; None where nothing was.
+
+    Args:
+        counts: what the chart was drawn from.
+        selections: what it says was chosen: times in milliseconds since 1970.
+    """
+    chosen = selections.get("stretch", {}).get("start")
+    if not chosen or len(chosen) != len(("since", "until")):
+        return None
+    first, last = (datetime.fromtimestamp(float(ms) / 1000, UTC) for ms in chosen)
+    touched = counts.filter((pl.col("end") > first) & (pl.col("start") < last))
+    since, until = touched["start"].min(), touched["end"].max()
+    return (since, until) if isinstance(since, datetime) and isinstance(until, datetime) else (first, last)
 
 
 def measured(attempts: pl.DataFrame) -> pl.DataFrame:
@@ -104,7 +141,8 @@ def latencies(attempts: pl.DataFrame, kinds: Mapping[str, str]) -> Any:
 
 def _time_axis(times: pl.Series) -> alt.Axis:
     span = _span(times)
-    form = "%d %b" if span > timedelta(days=2) else "%H:%M" if span > timedelta(minutes=10) else "%H:%M:%S"
+    forms = ((timedelta(days=12), "%d %b"), (timedelta(days=1), "%d %b %H:%M"), (timedelta(minutes=10), "%H:%M"))
+    form = next((form for least, form in forms if span > least), "%H:%M:%S")
     return _axis(grid=False, tickCount=7, format=form)
 
 

@@ -93,6 +93,15 @@ class Listing {
     history.replaceState(history.state, "", location.pathname + (address.size ? `?${address}` : ""));
     this.model.set("chosen", next); this.model.save_changes();
     this.mark();
+    if (matchMedia("(max-width: 999px)").matches) this.goTo(next);
+  }
+  // Where the detail stands below the list and not beside it, the reader is taken there, and back when it is closed.
+  goTo(seq, tries = 20) {
+    clearTimeout(this.going);
+    if (!seq) { this.root.scrollIntoView({ block: "nearest" }); return; }
+    const detail = document.querySelector(`.tw-detail[data-seq="${seq}"]`);
+    if (detail) detail.scrollIntoView({ block: "start" });
+    else if (tries) this.going = setTimeout(() => this.goTo(seq, tries - 1), 150);
   }
   mark() {
     const chosen = this.model.get("chosen");

@@ -118,6 +118,11 @@ def clock(moment: datetime) -> str:
     return _time(moment, "clock", f"{moment:%H:%M}")
 
 
+def moment(moment: datetime) -> str:
+    """Return a moment with its day and milliseconds, in the reader's zone once the browser has seen it."""
+    return _time(moment, "full", f"{moment:%d %b %Y %H:%M:%S}.{moment.microsecond // 1000:03d} UTC")
+
+
 def ident(value: str | None, *, chars: int = 8) -> str:
     """Return an id shortened to its last characters; a click copies the whole of it."""
     if not value:
@@ -127,9 +132,9 @@ def ident(value: str | None, *, chars: int = 8) -> str:
     return f'<button type="button" class="tw-id" data-copy="{whole}" title="{whole} (click copies)">{short}</button>'
 
 
-def command(text: str) -> str:
-    """Return a command to type, in one piece; a click copies it."""
-    whole = escape(text, quote=True)
+def command(text: str, *, copies: str = "") -> str:
+    """Return a command to type, in one piece; a click copies it, or what it stands for."""
+    whole = escape(copies or text, quote=True)
     return f'<button type="button" class="tw-command" data-copy="{whole}" title="click copies">{escape(text)}</button>'
 
 

@@ -14,6 +14,7 @@ function words(style, moment) {
   const seconds = (Date.now() - moment.getTime()) / 1000;
   if (style === "ago") return `${duration(seconds)} ago`;
   if (style === "left") return seconds < 0 ? `in ${duration(-seconds)}` : "with the next question";
+  if (style === "full") return moment.toLocaleString([], { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
   return moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
 }
 

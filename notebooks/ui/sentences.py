@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from ui import palette, parts
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from timmy_core.router.chat import ProviderStatus
 
 _START: dict[str, str] = {
@@ -93,15 +91,6 @@ def next_step(provider: ProviderStatus) -> str:
     """Return the exact thing to do about a provider that does not answer."""
     return provider.advice or _START.get(provider.kind, "`timmy router test`").format(
         model=provider.model or "llama3.2"
-    )
-
-
-def log_state(count: int, head: int, last: datetime | None) -> str:
-    """Answer the question how much the log holds, and how fresh it is."""
-    if not count:
-        return "<strong>No event yet.</strong> Ask Timmy something on <a href='/'>Home</a>, and it is recorded here."
-    return (
-        f"<strong>{parts.plural(count, 'event')}</strong>; the chain head is #{head}; the last one {parts.ago(last)}."
     )
 
 

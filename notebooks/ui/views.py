@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ui import palette, parts, sentences
@@ -26,6 +27,44 @@ def event_rows(events: Sequence[Event], *, current: int | None = None) -> str:
     return (
         f'<ul class="tw-list tw-events">{"".join(_event(event, current=event.seq == current) for event in events)}</ul>'
     )
+
+
+def neighbours(seq: int, head: int) -> str:
+    """Return the links to the events before and after one in the log."""
+    links = [
+        f'<a class="tw-step-to" href="/swarm/events?seq={place}" data-goto="{place}" title="{title}" '
+        f'aria-label="{title}">{sign}</a>'
+        if 1 <= place <= head
+        else f'<span class="tw-step-to tw-muted" aria-hidden="true">{sign}</span>'
+        for place, sign, title in ((seq - 1, "&lsaquo;", "the event before"), (seq + 1, "&rsaquo;", "the event after"))
+    ]
+    shut = '<a class="tw-step-to" href="/swarm/events" data-goto="0" title="close" aria-label="close">&times;</a>'
+    number = f'<span class="tw-num">#{parts.count(seq)}</span>'
+    return f'<span class="tw-steps-to">{links[0]}{number}{links[1]}{shut}</span>'
+
+
+def proof(made: Mapping[str, Any], problem: str) -> str:
+    """Return what a proof says, and whether it holds."""
+    head = made["head"]
+    pill = parts.pill("bad", "does not hold") if problem else parts.pill("good", "proven")
+    signed = parts.ago(datetime.fromisoformat(head["ts"]))
+    words = (
+        parts.sentence(problem)
+        if problem
+        else (
+            "It follows from the event before it, and lies below a signed head. Whoever has the public key can check that "
+            "without this log."
+        )
+    )
+    facts = parts.facts(
+        [
+            ("signed head", f"{parts.count(head['n'])}, up to #{parts.count(head['seq'])}"),
+            ("signed", signed),
+            ("hashes on the way", parts.count(len(made["path"]))),
+            ("public key", parts.ident(made["public_key"])),
+        ]
+    )
+    return f'<div class="tw-proof">{pill}<p>{escape(words)}</p>{facts}</div>'
 
 
 def cascade(providers: Sequence[ProviderStatus]) -> str:

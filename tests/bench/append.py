@@ -161,12 +161,13 @@ class Work:
     latencies_ms: list[float]
     refused: int
     seconds: float
+    by_thread: list[int]
 
 
 def work(variant: str, path: Path, threads: int, seconds: float, barrier: Barrier, answer: Any) -> None:
     """Write from some threads until the time is over; runs in a process of its own."""
     source = f"{variant.split(maxsplit=1)[0]}-{secrets.token_hex(4)}"
-    done = Work(Counter(), [], 0, 0.0)
+    done = Work(Counter(), [], 0, 0.0, [])
     lock = threading.Lock()
     with VARIANTS[variant](path, source) as opening:
         start = threading.Barrier(threads + 1)
@@ -180,6 +181,7 @@ def work(variant: str, path: Path, threads: int, seconds: float, barrier: Barrie
                 done.latencies_ms += times
                 done.refused += refused
                 done.acknowledged[source] += acknowledged
+                done.by_thread.append(acknowledged)
 
         runners = [threading.Thread(target=loop, args=(index,)) for index in range(threads)]
         for runner in runners:
@@ -217,6 +219,8 @@ class Outcome:
     rate: float
     p50_ms: float
     p99_ms: float
+    worst_ms: float
+    least_share: float  # of the mean: 1 where all threads got as much done, near 0 where one of them starved
     refused: int
     lost: int
 
@@ -236,10 +240,13 @@ def measure(variant: str, folder: Path, processes: int, threads: int, seconds: f
     acknowledged = Counter[str]()
     for result in results:
         acknowledged.update(result.acknowledged)
+    by_thread = [done for result in results for done in result.by_thread]
     return Outcome(
         rate=len(times) / max(result.seconds for result in results),
         p50_ms=percentile(times, 50),
         p99_ms=percentile(times, 99),
+        worst_ms=max(times, default=float("nan")),
+        least_share=min(by_thread) / statistics.mean(by_thread),
         refused=sum(result.refused for result in results),
         lost=0 if variant.startswith("disk") else lost(path, acknowledged, chained=variant == "timmy"),
     )
@@ -270,6 +277,8 @@ def report(shape: str, rounds: dict[str, list[Outcome]]) -> list[str]:
                 spread(rates),
                 spread([outcome.p50_ms for outcome in outcomes]),
                 spread([outcome.p99_ms for outcome in outcomes]),
+                spread([outcome.worst_ms for outcome in outcomes]),
+                spread([outcome.least_share for outcome in outcomes]),
                 "1" if variant == "timmy" else spread(ratios(ours, rates)),
                 number(sum(outcome.refused for outcome in outcomes)),
                 "-" if variant.startswith("disk") else str(sum(outcome.lost for outcome in outcomes)),
@@ -295,7 +304,17 @@ def main() -> None:
             what = f"{shape}: rate over the earlier system's"
             verdicts.append(verdict(what, statistics.median(times), "x", at_least=20))
         verdicts.append(verdict(f"{shape}: lost", sum(o.lost for o in rounds["timmy"]), "", at_most=0))
-    header = ("What", "appends/s", "p50 ms", "p99 ms", "timmy's rate over this", "refused", "lost")
+    header = (
+        "What",
+        "appends/s",
+        "p50 ms",
+        "p99 ms",
+        "worst ms",
+        "least served thread",
+        "timmy's rate over this",
+        "refused",
+        "lost",
+    )
     print(f"{load()} after; {given.rounds} rounds of {number(given.seconds)} s.\n")
     print(table(header, [line.split(" | ") for line in lines]), "", *verdicts, sep="\n")
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from timmy_core.timmy import Timmy
+from ui import exploring
 
 from .conftest import NOTEBOOKS, PAGES
 
 Load = Callable[[str], ModuleType]
 FURNISHED = ("home", "live", "events", "router")
-TEST_CELLS = {"home": 4, "live": 2, "events": 5, "ledger": 1, "memory": 1, "router": 1, "upgrades": 1}
+TEST_CELLS = {"home": 4, "live": 2, "events": 4, "ledger": 1, "memory": 1, "router": 1, "upgrades": 1}
 
 
 def shown(load: Load, name: str, timmy: Timmy) -> str:
@@ -79,23 +83,93 @@ def test_without_attempts_there_is_a_sentence_instead_of_a_chart(page: Load, emp
     assert "nothing to measure" in shown(page, "router", empty)
 
 
-def test_the_events_page_says_how_much_is_recorded(page: Load, used: Timmy) -> None:
-    head = used.events.head()[0]
-    text = shown(page, "events", used)
+def test_the_events_page_says_how_much_is_recorded_and_what_failed(page: Load, failing: Timmy) -> None:
+    head = failing.events.head()[0]
+    text = shown(page, "events", failing)
     assert f"<strong>{head} events</strong>" in text
-    assert f"the chain head is #{head}" in text
+    assert "llm.failed</a>" in text
 
 
-def test_the_record_of_an_event_shows_its_whole_trace(page: Load, used: Timmy) -> None:
+def test_an_empty_log_says_what_to_do(page: Load, empty: Timmy) -> None:
+    text = shown(page, "events", empty)
+    assert "No event yet." in text
+    assert "timmy chat" in text
+
+
+def test_the_record_of_an_event_shows_its_whole_trace_and_its_neighbours(page: Load, used: Timmy) -> None:
     answered = used.events.list(type="chat.answered", limit=1)[0]
-    text = page("events").record(used, answered.seq).text
-    assert "The whole trace" in text
+    text = page("events").record(used, answered.seq, "").text
+    assert "Its trace, " in text
     assert "llm.completed" in text
     assert answered.id in text
+    assert f'data-goto="{answered.seq - 1}"' in text
+    assert f'data-goto="{answered.seq + 1}"' in text
 
 
 def test_the_record_of_an_event_that_is_not_there_says_so(page: Load, empty: Timmy) -> None:
-    assert "tw-empty" in page("events").record(empty, 99).text
+    assert "tw-empty" in page("events").record(empty, 99, "").text
+
+
+def test_a_redacted_event_is_shown_as_one(page: Load, used: Timmy) -> None:
+    used.events.redact(seq=1, reason="private", by="a test")
+    assert "What this event said was redacted." in page("events").record(used, 1, "").text
+
+
+def test_an_event_is_proven_and_the_proof_can_be_taken_away(page: Load, used: Timmy) -> None:
+    text = page("events").proof_card(used, 1).text
+    assert "proven" in text
+    assert "Download proof" in text
+    assert "not proven" in page("events").proof_card(used, 99).text
+
+
+def test_a_trace_in_the_address_is_drawn_as_a_waterfall(page: Load, used: Timmy) -> None:
+    trace_id = used.events.list(type="chat.asked", limit=1)[0].trace_id
+    text = page("events").trace_card(used, trace_id, 0)
+    assert "A trace of 3 events" in text
+    assert text.count("tw-trace-lane") == 3
+
+
+# A view taken further ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"family": "llm", "range": "24h", "by": "type"},
+        {"text": 'it\'s "odd" \\ {here}'},
+        {"source": "o'neill\\", "since": "2026-01-01T00:00:00Z", "until": "2027-01-01T00:00:00Z"},
+    ],
+)
+def test_a_view_opens_as_a_notebook_that_passes_the_check_and_runs(
+    used: Timmy, tmp_path: Path, query: dict[str, str], page: Load
+) -> None:
+    used.events.append("task.created", source="o'neill\\", data={"title": 'it\'s "odd" here'})
+    ((text, words),) = exploring.exporting(used)("notebook", query)
+    assert "events_view.py" in words
+    path = tmp_path / "events_view.py"
+    path.write_bytes(text)
+    checked = subprocess.run(
+        [sys.executable, "-m", "marimo", "check", "--strict", str(path)], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    spec = importlib.util.spec_from_file_location("events_view", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    _, defined = module.app.run(defs={"timmy": used})
+    wanted = exploring.wanted_of(query, datetime.now(UTC))
+    assert defined["events"]["seq"].to_list() == [event.seq for event in reversed(used.explorer.newest(wanted))]
+    if not query.get("text"):
+        assert defined["over_time"]["events"].sum() == len(defined["events"])
+
+
+@pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
+def test_what_is_shown_can_be_saved(used: Timmy, format_: str) -> None:
+    pieces = list(exploring.exporting(used)(format_, {"family": "llm"}))
+    assert pieces[-1][1] == "1 event saved"
+    assert b"llm.completed" in b"".join(piece for piece, _ in pieces)
 
 
 @pytest.mark.parametrize("name", sorted(set(PAGES) - set(FURNISHED)))

@@ -12,9 +12,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from timmy_core.events.model import EVENT_TYPES
+from timmy_core.errors import TimmyError
+from timmy_core.events.model import EVENT_TYPES, Event
 from timmy_core.router.chat import Failure, ProviderStatus
-from ui import charts, live, palette, parts, sentences, tables
+from ui import asking, charts, exploring, listing, live, palette, parts, sentences, traces
 from ui.chat import byline
 
 OFTEN = ("chat", "llm", "circuit", "task", "system")
@@ -30,22 +31,16 @@ def provider(name: str = "p", **changes: Any) -> ProviderStatus:
     return ProviderStatus(name=name, **(plain | changes))
 
 
-def events_frame(count: int, *, every: timedelta = timedelta(seconds=1)) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "seq": list(range(1, count + 1)),
-            "ts": [NOW + every * i for i in range(count)],
-            "type": ["chat.asked" if i % 2 else "llm.completed" for i in range(count)],
-            "family": ["chat" if i % 2 else "llm" for i in range(count)],
-            "source": ["agent"] * count,
-            "task_id": [None] * count,
-            "agent_id": ["timmy"] * count,
-            "trace_id": ["0123456789abcdef"] * count,
-            "data": ['{"provider": "a", "latency_ms": 412.3}'] * count,
-            "id": [f"id{i}" for i in range(count)],
-        },
-        schema_overrides={"ts": pl.Datetime("us", "UTC"), "task_id": pl.String},
-    )
+def event(seq: int, type_: str = "llm.completed", data: dict[str, Any] | None = None, **fields: Any) -> Event:
+    plain: dict[str, Any] = {"source": "agent", "task_id": None, "agent_id": "timmy", "trace_id": "0123456789abcdef"}
+    moment = NOW + timedelta(seconds=seq)
+    return Event(seq=seq, id=f"id{seq}", type=type_, ts=moment, data=data or {}, v=1, hash="0" * 64, **(plain | fields))
+
+
+def counted(*bars: tuple[int, str, int]) -> pl.DataFrame:
+    """Return counts over time of (minute, key, events)."""
+    rows = [(NOW + timedelta(minutes=m), NOW + timedelta(minutes=m + 1), key, events) for m, key, events in bars]
+    return pl.DataFrame(rows, schema=charts.no_counts().schema, orient="row")
 
 
 # Words -------------------------------------------------------------------------------------------------------
@@ -164,26 +159,34 @@ def _distance(one: tuple[float, float, float], other: tuple[float, float, float]
 # Charts and tables -------------------------------------------------------------------------------------------
 
 
-def test_counts_lose_no_event_and_stay_few() -> None:
-    binned = charts.counts(events_frame(5000, every=timedelta(seconds=7)))
-    assert binned["events"].sum() == 5000
-    assert binned["start"].n_unique() <= charts.BINS + 1
-
-
-def test_one_event_makes_one_bar() -> None:
-    assert charts.counts(events_frame(1)).height == 1
-
-
-def test_no_event_makes_an_empty_frame_with_the_same_columns() -> None:
-    assert charts.counts(events_frame(0)).columns == charts.counts(events_frame(3)).columns
-
-
 def test_bars_wear_the_colours_of_their_families() -> None:
-    spec = charts.events_over_time(charts.counts(events_frame(4))).to_dict()
+    spec = charts.events_over_time(counted((0, "llm", 2), (1, "chat", 3))).to_dict()
     scale = spec["encoding"]["color"]["scale"]
     assert scale["domain"] == ["chat", "llm"]
     assert scale["range"] == [palette.FAMILIES["chat"], palette.FAMILIES["llm"]]
     assert spec["background"] == "transparent"
+
+
+def test_a_chosen_stretch_is_rounded_outwards_to_whole_bars() -> None:
+    bars = counted((0, "llm", 2), (1, "chat", 3), (5, "llm", 1))
+    ms = [(NOW + timedelta(seconds=seconds)).timestamp() * 1000 for seconds in (30, 90)]
+    assert charts.stretch(bars, {"stretch": {"start": ms}}) == (NOW, NOW + timedelta(minutes=2))
+    assert charts.stretch(bars, {}) is None
+    assert charts.stretch(bars, {"stretch": {}}) is None
+
+
+def test_types_wear_shades_of_their_family_and_the_rest_is_grey() -> None:
+    assert charts.type_color("other") == palette.NEUTRAL
+    shades = {charts.type_color(name) for name in ("task.created", "task.assigned", "task.completed")}
+    assert len(shades) == 3
+    assert all(len(shade) == 7 for shade in shades)
+
+
+def test_too_many_keys_become_other_and_no_event_is_lost() -> None:
+    many = charts.few(counted(*((n % 3, f"x.k{n:02}", n + 1) for n in range(30))), keys=5)
+    assert many["key"].n_unique() == 5
+    assert "other" in many["key"]
+    assert many["events"].sum() == sum(range(1, 31))
 
 
 def test_latencies_leave_out_what_was_not_asked() -> None:
@@ -203,19 +206,99 @@ def test_latencies_leave_out_what_was_not_asked() -> None:
     assert colors["range"] == [palette.PROVIDERS["ollama"], palette.NEUTRAL]
 
 
-def test_the_table_shows_the_newest_first_in_words_and_only_columns_that_hold_something() -> None:
-    shown = tables.rows(events_frame(3))
-    assert shown.columns == ["when", "type", "about", "source", "agent", "trace", "seq"]
-    assert shown["seq"].to_list() == [3, 2, 1]
-    assert shown["about"][0] == "a · 412 ms"
-    assert shown["trace"][0] == "89abcdef"
+def test_a_row_of_the_table_says_what_happened_in_words() -> None:
+    (row,) = listing.rows([event(3, data={"provider": "a", "latency_ms": 412.3})])
+    assert row["words"] == "a · 412 ms"
+    assert row["who"] == "timmy"
+    assert datetime.fromisoformat(row["ts"]) == NOW + timedelta(seconds=3)
 
 
-def test_only_filters_that_are_set_reach_the_core() -> None:
-    assert tables.columns({"family": "llm", "type": "", "trace": " t ", "task": None}) == {
-        "family": "llm",
-        "trace_id": "t",
-    }
+def test_the_table_asks_for_older_events_and_ignores_an_earlier_question() -> None:
+    shown, sent = listing.Listing(), []
+    shown.send = sent.append  # type: ignore[method-assign]
+    asked: list[int] = []
+    shown.show([event(n) for n in range(200, 100, -1)], lambda before: asked.append(before) or [event(5)])
+    assert shown.page["more"]
+    shown._asked(shown, {"kind": "more", "before": 101, "query": shown.page["query"]}, None)
+    shown._asked(shown, {"kind": "more", "before": 101, "query": -1}, None)
+    assert asked == [101]
+    assert [row["seq"] for row in sent[0]["rows"]] == [5]
+    assert not sent[0]["more"]
+
+
+# Asking --------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_is_known_of_the_address_becomes_a_query() -> None:
+    assert asking.from_address({"family": ["chat", " llm "], "seq": "7", "text": " ", "evil": "x"}) == {"family": "llm"}
+
+
+def test_a_range_ends_now_and_a_chosen_stretch_wins_over_it() -> None:
+    assert exploring.wanted_of({"range": "1h"}, NOW).since == NOW - timedelta(hours=1)
+    chosen = {"range": "1h", "since": "2026-01-01T00:00:00Z"}
+    assert exploring.wanted_of(chosen, NOW).since == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def asking_widget(**calls: Any) -> tuple[asking.Asking, list[Any]]:
+    sent: list[Any] = []
+    plain: dict[str, Any] = {"views": list, "save": print, "delete": print, "export": lambda *_: ()}
+    widget = asking.Asking(query={}, **(plain | calls))
+    widget.send = lambda content, buffers=None: sent.append((content, buffers))  # type: ignore[method-assign]
+    return widget, sent
+
+
+def test_what_cannot_be_saved_is_said_beside_the_filters() -> None:
+    def refuse(_name: str, _query: Any) -> None:
+        message = "there are too many"
+        raise TimmyError(message)
+
+    widget, sent = asking_widget(save=refuse)
+    widget._asked(widget, {"kind": "save-view", "name": "x", "query": {}}, None)
+    assert sent == [({"kind": "said", "words": "there are too many"}, None)]
+
+
+def test_a_file_is_sent_in_bounded_pieces_and_named_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "CHUNK", 4)
+    sent: list[Any] = []
+    asking.send_file(
+        lambda content, buffers=None: sent.append((content["kind"], buffers)),
+        lambda _format, _query: iter([(b"abcdef", "half"), (b"gh", "all")]),
+        "csv",
+        {},
+    )
+    assert sent == [("chunk", [b"abcd"]), ("chunk", [b"ef"]), ("chunk", [b"gh"]), ("file", None)]
+
+
+# Traces --------------------------------------------------------------------------------------------------------
+
+
+def span(seq: int, begin_ms: float, duration_ms: float | None, type_: str = "llm.failed") -> Any:
+    end_ms = begin_ms + (duration_ms or 0)
+    return SimpleNamespace(
+        event=event(seq, type_), begin_ms=begin_ms, duration_ms=duration_ms, end_ms=end_ms, failed="failed" in type_
+    )
+
+
+def test_a_waterfall_draws_each_bar_in_its_place_and_marks_the_chosen_one() -> None:
+    text = traces.waterfall([span(1, 0, None, "chat.asked"), span(2, 100, 300)], current=2)
+    assert "left:25.00%;width:75.00%" in text
+    assert text.count("tw-instant") == 1
+    assert text.count('aria-current="true"') == 1
+    assert "300 ms" in text
+    assert "var(--tw-bad)" in text
+
+
+def test_a_long_trace_is_drawn_in_part_and_says_so() -> None:
+    text = traces.waterfall([span(n, n, 1) for n in range(100)])
+    assert text.count("data-goto") == traces.BARS
+    assert "and 40 events more" in text
+
+
+def test_what_an_event_says_is_escaped_in_a_trace() -> None:
+    odd = span(1, 0, 1)
+    odd.event = event(1, "x.<b>", {"message": "<i>"})
+    assert not {"<b>", "<i>"} & set(traces.waterfall([odd]).split('"'))
+    assert "<i>" not in traces.waterfall([odd]).replace('<i class="tw-trace-bar', "")
 
 
 # The conversation and the feed ---------------------------------------------------------------------------------

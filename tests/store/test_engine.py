@@ -150,6 +150,37 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
         subprocess.run(["umount", mounted], check=True)
 
 
+def test_the_write_ahead_log_is_emptied_into_the_database(store: Store) -> None:
+    wal = store.path.with_name(store.path.name + "-wal")
+    store.write(put("kept"))
+    assert wal.stat().st_size > 0
+    assert store.empty_wal()
+    assert wal.stat().st_size == 0
+    assert values(store) == {"kept"}
+    store.write(put("after"))
+    assert values(store) == {"kept", "after"}
+
+
+def test_the_write_ahead_log_is_left_while_somebody_reads_from_it(store: Store) -> None:
+    store.write(put("one"))
+    with store.read() as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT * FROM meta").fetchall()
+        store.write(put("two"))
+        assert not store.empty_wal(patience_s=0)
+        connection.execute("COMMIT")
+    assert store.empty_wal(patience_s=0)
+    assert values(store) == {"one", "two"}
+
+
+def test_what_is_deleted_is_overwritten(store: Store) -> None:
+    store.write(put("a word that nobody shall find"))
+    store.write(lambda connection: connection.execute("DELETE FROM meta WHERE key <> 'epoch'"))
+    assert store.empty_wal()
+    content = subprocess.run(["cat", store.path], capture_output=True, check=True).stdout
+    assert b"a word that nobody" not in content
+
+
 def test_a_store_of_a_later_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "timmy.db"
     store = Store.open(path)

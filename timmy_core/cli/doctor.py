@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -18,6 +19,7 @@ from rich.markup import escape
 
 from timmy_core.cli.console import Home, out
 from timmy_core.errors import TimmyError
+from timmy_core.events.archive import SEGMENT
 from timmy_core.settings import Settings, load_settings
 from timmy_core.store.engine import SQLITE_VERSION, lock_is_stuck
 from timmy_core.timmy import Timmy, open_timmy
@@ -69,6 +71,7 @@ def examine(home: Path | None) -> Iterator[Check]:
         return
     with timmy:
         yield from _store(timmy)
+        yield from _upkeep(timmy)
         yield from _providers(timmy)
 
 
@@ -126,6 +129,22 @@ def _store(timmy: Timmy) -> Iterator[Check]:
         yield Check("ok", "write lock", "free")
     seq, head = timmy.events.head()
     yield Check("ok", "event log", f"{seq:,} events, head {head[:12]}…; `timmy events verify` walks the whole chain")
+
+
+def _upkeep(timmy: Timmy) -> Iterator[Check]:
+    head = timmy.events.head()[0]
+    for finding in timmy.unmended:
+        yield Check("fail", "log", finding.message, "`timmy events verify` says more; a backup has what is lost")
+    segments = timmy.events.archive.segments()
+    archived = f"up to event {segments[-1].last_seq:,} in {len(segments)} files" if segments else "nothing yet"
+    waiting = head - (segments[-1].last_seq if segments else 0)
+    late = waiting > 2 * SEGMENT
+    mend = "`timmy events seal` archives them; `timmy up` does so by itself" if late else ""
+    yield Check("warn" if late else "ok", "archive", f"{archived}; {waiting:,} events wait", mend)
+    lines = timmy.events.heads.lines()
+    signed = json.loads(lines[-1])["seq"] if lines else 0
+    yield Check("ok", "signed heads", f"{len(lines):,}, up to event {signed:,} of {head:,}")
+    yield Check("ok", "text index", f"{timmy.events.text.index.indexed():,} of {head:,} events")
 
 
 def _providers(timmy: Timmy) -> Iterator[Check]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -12,9 +12,22 @@ from rich.table import Table
 
 from timmy_core.cli import archive
 from timmy_core.cli.console import Home, err, out
-from timmy_core.cli.filters import Agent, Family, Json, Provider, Since, Source, Task, Text, Trace, Type, Until, wanted_of
+from timmy_core.cli.filters import (
+    Agent,
+    Family,
+    Json,
+    Provider,
+    Since,
+    Source,
+    Task,
+    Text,
+    Trace,
+    Type,
+    Until,
+    wanted_of,
+)
 from timmy_core.events.feed import as_json
-from timmy_core.events.model import EVENT_TYPES, Event
+from timmy_core.events.model import EVENT_TYPES, Event, iso
 from timmy_core.timmy import open_timmy
 
 app = typer.Typer(help="The event log: look into it, prove it, archive it, move it.", no_args_is_help=True)
@@ -85,6 +98,35 @@ def tail(
                 sys.stdout.flush()
         except KeyboardInterrupt:
             return
+
+
+@app.command()
+def stats(
+    minutes: Annotated[float, typer.Option(min=1, help="How far back.")] = 60,
+    top: Annotated[int, typer.Option(min=1, max=100, help="So many values of each.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    home: Home = None,
+) -> None:
+    """Count the events of the last minutes, by type, source, agent and task."""
+    with open_timmy(home) as timmy:
+        found = timmy.questions.summary(minutes)
+    groups = {"type": found.by_type, "source": found.by_source, "agent": found.by_agent, "task": found.by_task}
+    if as_json:
+        plain = {"since": iso(found.since), "until": iso(found.until), "total": found.total}
+        print(json.dumps(plain | {f"by_{name}": dict(counts) for name, counts in groups.items()}, ensure_ascii=False))
+        return
+    noun = "event" if found.total == 1 else "events"
+    out.print(f"[bold]{found.total:,} {noun}[/] since {found.since.astimezone():%Y-%m-%d %H:%M:%S}")
+    for name, counts in groups.items():
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(min_width=24)
+        table.add_column(justify="right")
+        for value, count in list(counts.items())[:top]:
+            table.add_row(escape(value), f"{count:,}")
+        if counts:
+            rest = f" [dim]({len(counts):,} in all)[/]" if len(counts) > top else ""
+            out.print(f"\n[dim]by {name}[/]{rest}")
+            out.print(table)
 
 
 @app.command()

@@ -37,6 +37,8 @@ def up(
         secret = SecretStr(password) if password else settings.password
 
         def ready(serving: Serving) -> None:
+            # Only whoever serves the home keeps its log, so not before it is known that nobody else does.
+            timmy.start_schedule()
             out.print(f"[bold green]Timmy Workbench[/] is at [bold]{escape(serving.url)}[/]", soft_wrap=True)
             out.print(f"[dim]home {escape(str(root))} · Ctrl-C stops it[/]", soft_wrap=True)
             if first:

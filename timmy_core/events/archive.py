@@ -25,6 +25,7 @@ from timmy_core.events.segment import (
     Segment,
     SegmentWriter,
     file_name,
+    misled,
     read_segments,
     reading,
     rows_of,
@@ -68,7 +69,8 @@ class Archive:
             StoreBusyError: another held it for all of `patience_s` seconds.
         """
         make_folder(self.folder)
-        fd = os.open(self.folder / "seal.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        with writing(self.folder):
+            fd = os.open(self.folder / "seal.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             deadline = time.monotonic() + patience_s
             while not _locked(fd):
@@ -196,7 +198,13 @@ class Archive:
             StoreError: the file is missing or damaged.
         """
         for table in self._tables(segment):
-            yield rows_of(table)
+            rows = rows_of(table)
+            yield rows
+            # After the rows: what is wrong with the data itself says more.
+            column = misled(table, rows)
+            if column:
+                message = f"the archive segment {segment} was altered: its column {column} is not what the data says"
+                raise StoreError(message)
 
     def _tables(self, segment: Segment) -> Iterator[Any]:
         with reading(segment):
@@ -255,6 +263,14 @@ class Archive:
         )
         return settled
 
+    def settle(self) -> None:
+        """Finish a replacement that a crash cut short; call it while holding `exclusive`."""
+        for segment in self.segments():
+            if segment.next_digest is not None and self.path(segment).exists():
+                digest = digest_of(self.path(segment))
+                if digest in (segment.digest, segment.next_digest):
+                    self._settle(replace(segment, digest=digest, bytes=self.path(segment).stat().st_size))
+
     def recover(self, *, thorough: bool = False) -> list[Finding]:
         """Mend what a crash or a loss left, and return what cannot be mended; quick unless `thorough`.
 
@@ -266,9 +282,10 @@ class Archive:
             return []
         try:
             with self.exclusive(PATIENCE_S if thorough else 0):
-                segments = self.segments()
-                self._remove_strays({segment.file for segment in segments})
-                return [found for segment in segments if (found := self._mend(segment, thorough=thorough))]
+                with writing(self.folder):
+                    self._remove_strays({segment.file for segment in self.segments()})
+                self.settle()
+                return [found for segment in self.segments() if (found := self._mend(segment, thorough=thorough))]
         except StoreBusyError:
             # Whoever holds the archive mended it as it began.
             return []
@@ -295,8 +312,6 @@ class Archive:
             return None
         found = self.check_file(segment)
         if found is None:
-            if segment.next_digest is not None or size != segment.bytes:
-                self._settle(replace(segment, digest=digest_of(path), bytes=size))
             return None
         try:
             self.rebuild(segment)

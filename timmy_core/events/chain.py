@@ -63,22 +63,27 @@ def broken(row: Sequence[Any], last_seq: int, previous: bytes) -> Broken | None:
     seq = row[0]
     if seq != last_seq + 1:
         return Broken("cut", f"seq {last_seq + 1} is missing; the next event is {seq}")
+    if not _holds(row):
+        return Broken("data", f"the data of event {seq} was altered")
+    if link(row, previous, seq) != row[10]:
+        return Broken("link", f"event {seq} does not follow from the one before: it, or one before it, was altered")
+    return None
+
+
+def link(row: Sequence[Any], previous: bytes, seq: int) -> bytes | None:
+    """Return the hash that a row has to have as the event `seq` after `previous`; None where it can have none."""
     # What was forced into a row may be of a kind that cannot even be hashed.
     try:
-        if not _holds(row):
-            return Broken("data", f"the data of event {seq} was altered")
-        if link(row, previous, seq) == row[10]:
-            return None
+        return hash_event(previous, seq, row[8], row[9], row[1:7], row[12])
     except (ValueError, TypeError, AttributeError, struct.error):
-        pass
-    return Broken("link", f"event {seq} does not follow from the one before: it, or one before it, was altered")
-
-
-def link(row: Sequence[Any], previous: bytes, seq: int) -> bytes:
-    """Return the hash that a row has to have as the event `seq` after the hash `previous`."""
-    return hash_event(previous, seq, row[8], row[9], row[1:7], row[12])
+        return None
 
 
 def _holds(row: Sequence[Any]) -> bool:
     data, salt = row[7], row[11]
-    return bool(salt == ERASED) if data is None else hash_data(salt, data) == row[12]
+    if data is None:
+        return bool(salt == ERASED)
+    try:
+        return bool(hash_data(salt, data) == row[12])
+    except (ValueError, TypeError, AttributeError):
+        return False

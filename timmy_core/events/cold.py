@@ -80,6 +80,18 @@ class Cold:
             found += self._from_segment(segment, chosen, base, limit - len(found), order)
         return found
 
+    def at(self, seqs: Sequence[int], base: int) -> dict[int, Row]:
+        """Return the archived events of these seqs."""
+        wanted = sorted({seq for seq in seqs if 1 <= seq <= base})
+        found: dict[int, Row] = {}
+        if not wanted:
+            return found
+        for segment in self._segments(Selection(after=wanted[0] - 1, before=wanted[-1] + 1), base, "asc"):
+            mine = [seq for seq in wanted if segment.first_seq <= seq <= segment.last_seq]
+            if mine:
+                found |= self._at(segment, mine)
+        return found
+
     def types(self, base: int) -> set[str]:
         """Return every type that occurs at or below `base`; a segment is asked once."""
         present: set[str] = set()
@@ -99,6 +111,13 @@ class Cold:
             found |= self._ids_in(segment, left, base)
             left -= found.keys()
         return found
+
+    def index_ids(self, segment: Segment) -> Path:
+        """Make the side file of a segment's ids where it is missing, and return where it is."""
+        side = (self._folder / segment.file).with_suffix(ids.SUFFIX)
+        if not ids.is_whole(side, segment.events):
+            ids.write_ids(side, self._column(segment, "id"))
+        return side
 
     def forget(self) -> None:
         """Drop what is kept in memory; after a redaction."""
@@ -150,10 +169,19 @@ class Cold:
         taken = indices.slice(0, limit) if order == "asc" else indices.slice(max(0, len(indices) - limit))
         return _rows(self._table(raw, file, group).take(taken), order)
 
+    def _at(self, segment: Segment, seqs: Sequence[int]) -> dict[int, Row]:
+        found: dict[int, Row] = {}
+        with reading(segment), (self._folder / segment.file).open("rb") as raw:
+            file = self._open(segment, raw)
+            for group in file.groups:
+                places = [seq - group.first_seq for seq in seqs if group.first_seq <= seq <= group.last_seq]
+                if places:
+                    rows = _rows(self._table(raw, file, group).take(places), "asc")
+                    found |= {row[0]: row for row in rows}
+        return found
+
     def _ids_in(self, segment: Segment, wanted: set[str], base: int) -> dict[str, Row]:
-        side = (self._folder / segment.file).with_suffix(ids.SUFFIX)
-        if not ids.is_whole(side, segment.events):
-            ids.write_ids(side, self._column(segment, "id"))
+        side = self.index_ids(segment)
         with reading(segment):
             if side.name not in self._ids:
                 self._ids[side.name] = ids.Ids(side)

@@ -72,6 +72,9 @@ class Feed:
             for batch in self._log.tail(after, self._stopping.is_set):
                 entries = [(event.seq, as_json(event)) for event in batch]
                 with self._lock:
+                    if any(event.type == "log.redacted" for event in batch):
+                        # What is kept here may still hold what was removed; whoever is behind reads the log.
+                        self._ring.clear()
                     self._ring.extend(entries)
                     self._head = batch[-1].seq
                 self._wake()

@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from timmy_core.errors import StoreError, StoreFullError
 
@@ -40,6 +40,11 @@ def aside(path: Path) -> Path:
     return path.with_name(path.name + ASIDE)
 
 
+def open_aside(path: Path) -> BinaryIO:
+    """Begin the file aside, for its owner's eyes only."""
+    return os.fdopen(os.open(aside(path), os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
+
+
 def put_in_place(path: Path) -> None:
     """Give the file that was written aside its name, durably; an older one of that name is replaced."""
     aside(path).replace(path)
@@ -54,11 +59,10 @@ def write_whole(path: Path, content: bytes) -> None:
         StoreError: it could not be written.
     """
     with writing(path):
-        fd = os.open(aside(path), os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
+        with open_aside(path) as file:
             file.write(content)
             file.flush()
-            os.fsync(fd)
+            os.fsync(file.fileno())
         put_in_place(path)
 
 

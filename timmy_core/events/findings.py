@@ -14,6 +14,8 @@ KINDS: Final[dict[str, str]] = {
     "redacted": "data was removed on purpose",
     "segment_missing": "an archive file is gone",
     "segment_altered": "an archive file is not the one that was sealed",
+    "head_altered": "the file of signed heads was changed",
+    "key_changed": "a head was signed with another key",
     "head_mismatch": "a signed head does not fit the log",
 }
 

@@ -4,7 +4,7 @@
 
     n          its number, from 1             seq, hash    the event that it signs, and that event's hash (hex)
     epoch      the log's epoch                tree_from    the first event since the head before
-    ts         when it was signed, in UTC     tree_root    RFC 6962 root over the hashes of events tree_from to seq (hex)
+    ts         when it was signed, in UTC     tree_root    RFC 6962 root over the events' hashes, tree_from to seq (hex)
     key        the public key (hex)           previous     SHA-256 of the line before (hex); zeros for the first
     signature  Ed25519 over `SIGNED` and the line's JSON without the signature (hex)
 

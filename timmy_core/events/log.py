@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from timmy_core.clock import Clock, SystemClock, from_us, to_us
-from timmy_core.errors import EventConflictError, EventDataError, EventNotFoundError
+from timmy_core.errors import EventConflictError, EventDataError, EventError, EventNotFoundError
 from timmy_core.events.archive import Archive
 from timmy_core.events.chain import GENESIS, SALT_BYTES, hash_data, hash_event
 from timmy_core.events.cold import Cold
 from timmy_core.events.findings import Verification
 from timmy_core.events.model import EVENT_TYPES, VERSION, Event, NewEvent, Prepared, prepare
-from timmy_core.events.segment import Row
+from timmy_core.events.segment import Row, Segment
 from timmy_core.events.selection import (
     COLUMNS,
     MAX_LIST,
+    Order,
     Selection,
     check_bounds,
     check_types,
@@ -28,6 +29,7 @@ from timmy_core.events.selection import (
     to_sql,
     types_present,
 )  # fmt: skip
+from timmy_core.events.text import TextSearch
 from timmy_core.events.verify import CheckHeads, verify
 from timmy_core.store.engine import Connection, Store
 from timmy_core.store.lake import FrameSpec
@@ -36,10 +38,12 @@ __all__ = ["BATCH", "EVENTS_FRAME", "MAX_LIST", "MAX_MANY", "EventLog", "Events"
 
 # Named, because inside the class `list` is the method.
 Events: TypeAlias = list[Event]
+Rows: TypeAlias = list[Row]
 
 MAX_MANY: Final = 10_000
 BATCH: Final = 5_000
 TAIL_POLL_S: Final = 1.0
+_AT_ONCE: Final = 500
 
 _INSERT: Final = (
     "INSERT INTO events (seq, id, event_type, source, task_id, agent_id, trace_id, data, ts, v, salt, data_hash, hash) "
@@ -75,6 +79,7 @@ class EventLog:
         # Set by whoever wires: what cleans data before it is hashed, and what compares the log with its signed heads.
         self.clean: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
         self.check_heads: CheckHeads | None = None
+        self.text: TextSearch | None = None
         with store.read() as connection:
             self.epoch: str = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()[0]
 
@@ -204,16 +209,19 @@ class EventLog:
         until: datetime | None = None,
         after: int | None = None,
         before: int | None = None,
+        text: str | None = None,
         limit: int = 100,
         order: Literal["desc", "asc"] = "desc",
     ) -> Events:
         """Return up to `limit` (at most 10,000) events that match every filter, newest first unless `order="asc"`.
 
         `since` is included and `until` is not; `after` and `before` are seqs, both excluded. A type that was never
-        declared nor written is an error that names near ones, rather than an empty list.
+        declared nor written is an error that names near ones, rather than an empty list. `text` has words that all
+        have to be in the data; `*` at a word's end stands for any ending.
 
         Raises:
             EventError: a filter is wrong.
+            StoreBusyError: the text index is being filled.
         """
         check_bounds(limit, order)
         types = [type] if isinstance(type, str) else type
@@ -221,10 +229,20 @@ class EventLog:
             None if types is None else tuple(types), family, source, task_id, agent_id, trace_id,
             moment_us(since), moment_us(until), after, before,
         )  # fmt: skip
-        return [_event(row) for row in self._select(chosen, limit, order)]
+        if text is not None:
+            return [_event(row) for row in self._search(text, chosen, limit, order)]
+        return [_event(row) for row in self.select(chosen, limit, order)]
 
-    def _select(self, chosen: Selection, limit: int, order: Literal["desc", "asc"]) -> Sequence[Row]:
-        """The matching rows, from the table and, where it does not reach, from the archive."""
+    def _search(self, text: str, chosen: Selection, limit: int, order: Order) -> Rows:
+        if self.text is None:
+            message = "this log has no text index; open the home with `open_timmy` to search in it"
+            raise EventError(message)
+        if chosen.types:
+            self.select(chosen, 1, order)  # an unknown type is an error here too
+        return self.text.find(text, chosen, select=self.select, rows_at=self.rows_at, limit=limit, order=order)
+
+    def select(self, chosen: Selection, limit: int, order: Order) -> Rows:
+        """Return the matching rows, from the table and, where it does not reach, from the archive."""
         with self._store.read() as connection:
             present = types_present(connection) if chosen.family or chosen.types else []
             hot = connection.execute(*to_sql(chosen, chosen.of_family(present), limit, order)).fetchall()
@@ -240,6 +258,20 @@ class EventLog:
             cold = self._cold.select(chosen, base, limit, order)
             return [*cold, *hot[: limit - len(cold)]]
         return [*hot, *(self._cold.select(chosen, base, limit - len(hot), order) if len(hot) < limit else ())]
+
+    def rows_at(self, seqs: Sequence[int]) -> Rows:
+        """Return the rows of these seqs, in the order given; one that is not there is left out."""
+        found: dict[int, Row] = {}
+        for start in range(0, len(seqs), _AT_ONCE):
+            some = seqs[start : start + _AT_ONCE]
+            query = f"SELECT {COLUMNS} FROM events WHERE seq IN ({', '.join('?' * len(some))})"  # noqa: S608
+            with self._store.read() as connection:
+                found |= {row[0]: row for row in connection.execute(query, some)}
+                base = 0 if len(found) >= start + len(some) else _one(connection, _BASE)
+            missing = [seq for seq in some if seq not in found]
+            if base and missing:
+                found |= self._cold.at(missing, base)
+        return [found[seq] for seq in seqs if seq in found]
 
     def for_task(self, task_id: str, limit: int = 1000) -> Events:
         """Return a task's events, oldest first."""
@@ -283,6 +315,14 @@ class EventLog:
                     yield batch
                 else:
                     bell.wait(TAIL_POLL_S)
+
+    def forget_read(self) -> None:
+        """Drop what was kept in memory of the archive; after a redaction."""
+        self._cold.forget()
+
+    def index_ids(self, segment: Segment) -> None:
+        """Make a segment's ids quick to find; before its rows leave the table."""
+        self._cold.index_ids(segment)
 
     def wake(self) -> None:
         """Wake everybody who follows the log, so that they look at once whether they should stop."""

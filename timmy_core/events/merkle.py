@@ -1,4 +1,4 @@
-"""Merkle trees after RFC 6962, section 2.1: one root stands for many entries, and a short path proves that one is in it.
+"""Merkle trees after RFC 6962, section 2.1: one root stands for many entries, and a short path proves one of them.
 
 leaf = SHA-256(00, entry)    node = SHA-256(01, left, right)    the left tree holds the largest power of two < n
 """

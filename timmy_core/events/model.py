@@ -187,8 +187,8 @@ def prepare(event: NewEvent) -> Prepared:
     )
 
 
-def encode(data: Mapping[str, Any]) -> str:
-    """Return data as compact JSON of at most 256 KiB in UTF-8.
+def encode(data: Mapping[str, Any], most: int = MAX_DATA_BYTES) -> str:
+    """Return data as compact JSON of at most `most` bytes in UTF-8, 256 KiB in an event.
 
     Raises:
         EventDataError: names the first value that JSON cannot carry, or the size.
@@ -205,10 +205,10 @@ def encode(data: Mapping[str, Any]) -> str:
     except UnicodeEncodeError as error:
         message = f"data holds half a surrogate pair, which is not text: {error.object[error.start : error.end]!r}"
         raise EventDataError(message) from None
-    if size > MAX_DATA_BYTES:
+    if size > most:
         message = (
-            f"data is {size:,} bytes of JSON; at most {MAX_DATA_BYTES:,} fit in an event: "
-            "keep large content elsewhere and put its name here"
+            f"data is {size:,} bytes of JSON; at most {most:,} fit: "
+            "keep large content in a blob (`append(..., large=True)`), or elsewhere with its name here"
         )
         raise EventDataError(message)
     return text

@@ -1,8 +1,8 @@
 """A proof that one event stands in a log whose end was signed: checked by anybody, without the log.
 
 It is JSON: the event as it was hashed, its data and salt (null once redacted), the hash before it, the path through
-the Merkle tree of the head that covers it, that head with its signature, and the public key. `docs/how-to/check-a-proof.md`
-has the procedure.
+the Merkle tree of the head that covers it, that head with its signature, and the public key.
+`docs/how-to/check-a-proof.md` has the procedure.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def check_proof(proof: Mapping[str, Any] | str, public_key: str) -> Checked:
     return Checked(problem, redacted=not problem and proof["data"] is None)
 
 
-def _form_problem(proof: Mapping[str, Any]) -> str:
+def _form_problem(proof: Mapping[str, Any]) -> str:  # noqa: PLR0911 - one line a fault
     """Say what is wrong with the form of a proof, so that the rest may rely on it."""
     if proof.get("format") != FORMAT or set(proof) != _KEYS:
         return f"this is not a proof of the format {FORMAT!r}"

@@ -30,7 +30,8 @@ class StoredRows:
         """Return the last seq and its hash in hex; (0, 64 zeros) for an empty log."""
         with self._store.read() as connection:
             row = connection.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        return (row[0], row[1].hex()) if row else (0, "0" * 64)
+            row = row or connection.execute("SELECT seq, hash FROM log_base").fetchone()
+        return row[0], row[1].hex()
 
     def raw(self, seq: int) -> Row | None:
         """Return an event as it is stored, or None where there is none."""
@@ -60,11 +61,25 @@ class StoredRows:
             marks = ", ".join("?" * len(some))
             with self._store.read() as connection:
                 found |= connection.execute(f"SELECT seq, hash FROM events WHERE seq IN ({marks})", some).fetchall()  # noqa: S608
-        for seq in wanted:
-            if seq not in found:
-                column = next((table.column("hash") for table in self._cold(seq, seq, ("hash",))), None)
-                if column is not None:
-                    found[seq] = column[0].as_py()
+        missing = [seq for seq in wanted if seq not in found]
+        return found | self._cold_hashes(missing) if missing else found
+
+    def _cold_hashes(self, seqs: Sequence[int]) -> dict[int, bytes]:
+        """The hashes of archived events; a segment is read once, however many are asked for."""
+        found: dict[int, bytes] = {}
+        left = list(reversed(seqs))
+        for segment in read_segments(self._store, seqs[0] - 1):
+            mine = []
+            while left and left[-1] <= segment.last_seq:
+                mine.append(left.pop())
+            mine = [seq for seq in mine if seq >= segment.first_seq]
+            if not mine:
+                continue
+            for table in self._of_segment(segment, mine[0], mine[-1], ("seq", "hash")):
+                first = table.column("seq")[0].as_py()
+                here = [seq for seq in mine if first <= seq < first + table.num_rows]
+                hashes = table.column("hash").take([seq - first for seq in here]).to_pylist()
+                found |= zip(here, hashes, strict=True)
         return found
 
     def data(self, after: int, limit: int) -> list[tuple[int, str | None]]:

@@ -11,11 +11,16 @@ from typing import Final
 
 from timmy_core.clock import Clock
 from timmy_core.errors import StoreError, TimmyError
+from timmy_core.events.events import Events
 from timmy_core.events.log import EventLog
+from timmy_core.settings import LogSettings
 
+SETTLE: Final = timedelta(seconds=20)  # after a start, pages come before tidying
 LOOK_S: Final = 1.0  # how often the thread looks at the clock
 RETRY_AT_MOST: Final = timedelta(hours=1)
-_JOIN_S: Final = 60.0
+SEAL_EVERY: Final = timedelta(minutes=1)
+TIDY_EVERY: Final = timedelta(hours=1)
+_JOIN_S: Final = 10.0  # what is cut off later than this is finished by the next start
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +53,17 @@ class Schedule:
         jobs: what to do, in the order in which it is done when several are due.
         log: gets a `system.warning` when a job begins to fail, and a `system.info` when it works again.
         clock: read for what is due.
+        settle: how long after its making the first job is due.
     """
 
-    def __init__(self, jobs: Iterable[Job], log: EventLog, clock: Clock) -> None:
+    def __init__(self, jobs: Iterable[Job], log: EventLog, clock: Clock, settle: timedelta = timedelta(0)) -> None:
         self._jobs = tuple(jobs)
         self._log = log
         self._clock = clock
-        now = clock.now()
+        now = clock.now() + settle
         self._states = {job.name: JobState(job.name, job.every.total_seconds(), now) for job in self._jobs}
         # What is due goes by the clock that nobody can set back.
-        self._due = dict.fromkeys(self._states, clock.monotonic())
+        self._due = dict.fromkeys(self._states, clock.monotonic() + settle.total_seconds())
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -139,3 +145,36 @@ class Schedule:
         # A full disk may be the very trouble; the state still says it.
         with contextlib.suppress(StoreError):
             self._log.append(type_, source="schedule", data={"job": job.name, **data})
+
+
+def upkeep(events: Events, settings: LogSettings) -> list[Job]:
+    """Return what the settings ask to be done about the log, in the order in which it is done."""
+    jobs: list[Job] = []
+    if settings.text:
+        jobs.append(Job("text", TIDY_EVERY, lambda: _followed(events)))
+    if settings.seal:
+        jobs.append(Job("seal", SEAL_EVERY, lambda: _counted(len(events.seal()), "segment archived")))
+    if settings.prune_after_days:
+        age = timedelta(days=settings.prune_after_days)
+        jobs.append(Job("prune", TIDY_EVERY, lambda: _counted(events.prune(age).events, "event pruned")))
+    if settings.head_minutes:
+        jobs.append(Job("sign", timedelta(minutes=settings.head_minutes), lambda: _signed(events)))
+    jobs.append(Job("blobs", TIDY_EVERY, lambda: _counted(events.blobs.expire(), "blob expired")))
+    return jobs
+
+
+def _followed(events: Events) -> str:
+    # The index has a follower of its own; once begun, it stays with the log by itself.
+    events.text.start()
+    return ""
+
+
+def _signed(events: Events) -> str:
+    before = len(events.heads.lines())
+    head = events.sign_head()
+    return f"head {head.n:,} signs up to event {head.seq:,}" if head and head.n > before else ""
+
+
+def _counted(count: int, one: str) -> str:
+    noun, _, rest = one.partition(" ")
+    return f"{count:,} {noun if count == 1 else noun + 's'} {rest}" if count else ""

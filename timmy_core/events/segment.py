@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from timmy_core.errors import StoreError
 from timmy_core.events.chain import ERASED, broken
-from timmy_core.events.files import aside
+from timmy_core.events.files import open_aside
 from timmy_core.store.engine import Store
 
 ROW_GROUP: Final = 50_000  # events that are compressed, and skipped, together
@@ -112,6 +112,8 @@ def promote(data: str | None) -> tuple[Any, ...]:
     if data is None or _HOLDS_SOME.search(data) is None:
         return _NONE_PROMOTED
     held = json.loads(data)
+    if not isinstance(held, dict):
+        return _NONE_PROMOTED
     return tuple(
         next((value for name in names if (value := _as_kind(kind, held.get(name))) is not None), None)
         for kind, names in PROMOTED.values()
@@ -144,9 +146,7 @@ class SegmentWriter:
 
     def __enter__(self) -> Self:
         """Begin the file aside."""
-        self._file = os.fdopen(
-            os.open(aside(self.path), os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb"
-        )
+        self._file = open_aside(self.path)
         self._parquet = _parquet_writer(self._file)
         return self
 
@@ -212,11 +212,14 @@ def _parquet_writer(file: Any) -> Any:
     )
 
 
+def _promoted(rows: Sequence[Row]) -> dict[str, Sequence[Any]]:
+    return dict(zip(PROMOTED, zip(*(promote(row[DATA]) for row in rows), strict=True), strict=True))
+
+
 def _table(rows: Sequence[Row]) -> Any:
     import pyarrow as pa
 
-    columns = dict(zip(ROW, zip(*rows, strict=True), strict=True))
-    columns |= dict(zip(PROMOTED, zip(*(promote(row[DATA]) for row in rows), strict=True), strict=True))
+    columns: dict[str, Sequence[Any]] = dict(zip(ROW, zip(*rows, strict=True), strict=True)) | _promoted(rows)
     layout = schema()
     return pa.Table.from_arrays([pa.array(columns[field.name], field.type) for field in layout], schema=layout)
 
@@ -260,6 +263,21 @@ def tables(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
 def rows_of(table: Any) -> list[Row]:
     """Return an Arrow table's events as rows of the chain."""
     return list(zip(*(table.column(name).to_pylist() for name in ROW), strict=True))
+
+
+def misled(table: Any, rows: Sequence[Row]) -> str:
+    """Name a promoted column that does not say what the data says, or return an empty text."""
+    import pyarrow as pa
+
+    try:
+        promoted = _promoted(rows)
+    except ValueError:
+        return "data"
+    for name, values in promoted.items():
+        column = table.column(name).combine_chunks()
+        if not column.equals(pa.array(values, column.type)):
+            return name
+    return ""
 
 
 def without_data(table: Any, seqs: Collection[int]) -> Any:

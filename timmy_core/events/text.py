@@ -6,10 +6,10 @@ import contextlib
 import json
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeAlias
 
 from timmy_core.errors import StoreBusyError, StoreClosedError, StoreFullError
 from timmy_core.events.rows import StoredRows
@@ -17,6 +17,10 @@ from timmy_core.events.segment import Row
 from timmy_core.events.selection import COLUMNS, Order, Selection
 from timmy_core.store.engine import Store
 from timmy_core.store.text import PATIENCE_S, TextIndex
+
+# Reads the events that pass every filter, in order, and those of given seqs; a row has the columns `COLUMNS`.
+Select: TypeAlias = Callable[[Selection, int, Order], Sequence[Row]]
+RowsAt: TypeAlias = Callable[[Sequence[int]], Sequence[Row]]
 
 _AT: Final = {name: place for place, name in enumerate(COLUMNS.split(", "))}
 
@@ -26,18 +30,6 @@ MANY: Final = 20_000  # so many hits make a word common: then the other filters 
 
 # The names in the data say what a value is and stand in every event; nobody searches for `true` or a broken number.
 _NAMES: Final = re.compile(r'"[^"]*":(?:true|false|null|-?\d+(?:\.\d+(?:[eE][-+]?\d+)?|[eE][-+]?\d+))?')
-
-
-class Reader(Protocol):
-    """What a search reads of the log; a row has the columns `COLUMNS`."""
-
-    def rows_at(self, seqs: Sequence[int]) -> list[Row]:
-        """Return the events of these seqs, in the order given."""
-        ...
-
-    def select(self, chosen: Selection, limit: int, order: Order) -> list[Row]:
-        """Return the events that pass every filter, in order."""
-        ...
 
 
 def words_of(data_json: str | None) -> str:
@@ -100,15 +92,10 @@ class TextSearch:
 
     # Searching -----------------------------------------------------------------------------------------------
 
-    def find(self, words: str, chosen: Selection, read: Reader, *, limit: int, order: Order = "desc") -> list[Row]:
-        """Return up to `limit` events that hold every word and pass every filter, in order.
-
-        Args:
-            words: see `TextIndex.search`.
-            chosen: the other filters.
-            read: reads events of the log.
-            limit: how many at most.
-            order: `desc` for the newest first.
+    def find(
+        self, words: str, chosen: Selection, *, select: Select, rows_at: RowsAt, limit: int, order: Order = "desc"
+    ) -> list[Row]:
+        """Return up to `limit` events that hold every word (see `TextIndex.search`) and pass every filter, in order.
 
         Raises:
             StoreBusyError: the index is far behind; it says how far.
@@ -121,14 +108,14 @@ class TextSearch:
         while len(found) < limit and (hits < MANY or not filtered):
             wanted = CHUNK if filtered else limit - len(found)
             seqs = self.index.search(words, limit=wanted, after=chosen.after, before=chosen.before, order=order)
-            found += (row for row in read.rows_at(seqs) if passes(row, chosen))
+            found += (row for row in rows_at(seqs) if passes(row, chosen))
             if len(seqs) < wanted:
                 return found[:limit]
             hits += len(seqs)
             chosen = _beyond(chosen, seqs[-1], order)
         # The words are common: from here on the other filters choose, and the index is asked about what they leave.
         while len(found) < limit:
-            rows = read.select(chosen, CHUNK, order)
+            rows = select(chosen, CHUNK, order)
             holding = self.index.among(words, [row[0] for row in rows])
             found += (row for row in rows if row[0] in holding)
             if len(rows) < CHUNK:
@@ -150,10 +137,9 @@ class TextSearch:
             raise StoreBusyError(message)
         return self.index.indexed()
 
-    def forget(self, events: Iterable[tuple[int, str | None]]) -> None:
-        """Take events (seq and data as JSON, as it was before redaction) out of the index and out of its file."""
-        if self.index.path.exists():
-            self.index.forget((seq, words_of(data)) for seq, data in events)
+    def forget(self, events: Sequence[tuple[int, str]], /) -> None:
+        """Take events (seq and data, as JSON) out of the index and out of its file; a repetition changes nothing."""
+        self.index.forget((seq, words_of(data)) for seq, data in events)
 
     # Following -----------------------------------------------------------------------------------------------
 

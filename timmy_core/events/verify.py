@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -13,6 +12,7 @@ from timmy_core.events.findings import Finding, Verification
 from timmy_core.events.segment import ROW, Row, Segment
 from timmy_core.store.engine import Store
 
+MAX_RUNS: Final = 20  # runs of redacted events that are named one by one
 MAX_FINDINGS: Final = 100  # past this the walk ends: whoever has to mend the log knows enough
 _ROW: Final = ", ".join(ROW)
 # Bytes that are no text must still be read, to say which event they are in.
@@ -39,6 +39,7 @@ def verify(store: Store, archive: Archive, check_heads: CheckHeads | None = None
     faults = [finding for finding in findings if finding.fault]
     checked = max(0, min((finding.seq for finding in faults), default=above.seq + 1) - 1)
     problem = faults[0].message if faults else ""
+    findings += [_on_record(store, run) for run in [*below.redactions, *above.redactions][:MAX_RUNS]]
     return Verification(problem, checked, below.redacted + above.redacted, above.previous.hex(), tuple(findings))
 
 
@@ -50,6 +51,8 @@ class _Walk:
         self.previous = previous
         self.redacted = 0
         self.findings: list[Finding] = []
+        self.redactions: list[tuple[int, int, str]] = []
+        self.runs = 0
         self._redacted_to = redacted_to
         self._also: bytes | None = None  # what the hash before may be, where it was that hash that was changed
         self._erased: tuple[int, int] | None = None
@@ -109,7 +112,7 @@ class _Walk:
                 previous = moved[10]
             else:
                 self.say("altered", row[0], problem.message + where)
-                self._also = _link(row, self.previous, row[0])
+                self._also = link(row, self.previous, row[0])
         self.seq, self.previous = row[0], previous
 
     def _say_moved(self, moved: Row, where: str) -> None:
@@ -130,20 +133,15 @@ class _Walk:
         if self._erased is not None:
             first, last = self._erased
             which = f"event {first} was" if first == last else f"events {first} to {last} were"
-            self.say("redacted", first, f"{which} redacted; the chain holds without the data")
+            self.runs += 1
+            if self.runs <= MAX_RUNS:
+                self.redactions.append((first, last, f"{which} redacted; the chain holds without the data"))
         self._erased = None
-
-
-def _link(row: Row, previous: bytes, seq: int) -> bytes | None:
-    try:
-        return link(row, previous, seq)
-    except (ValueError, TypeError, AttributeError, struct.error):
-        return None
 
 
 def _find(rows: Iterable[Row], previous: bytes, seq: int) -> Row | None:
     """The row that is the event `seq` after this hash, wherever it stands."""
-    return next((row for row in rows if _link(row, previous, seq) == row[10]), None)
+    return next((row for row in rows if link(row, previous, seq) == row[10]), None)
 
 
 def _walk_archive(archive: Archive, segments: Sequence[Segment], walk: _Walk, base: int, base_hash: bytes) -> None:
@@ -179,7 +177,7 @@ def _walk_segment(archive: Archive, segment: Segment, walk: _Walk, base: int, ba
                 if not meets:
                     walk.say("rewritten", base, f"the table does not go on where the archive ends, at event {base:,}")
     except StoreError as error:
-        if found is None:
+        if found is None and len(walk.findings) == before:
             walk.say("segment_altered", segment.first_seq, str(error))
         return
     if (walk.seq, walk.previous) != (segment.last_seq, segment.last_hash) and len(walk.findings) == before:
@@ -224,6 +222,15 @@ def _decoded(row: Row) -> Row:
         value.decode(errors="surrogateescape") if at in _TEXTS and value is not None else value
         for at, value in enumerate(row)
     )
+
+
+def _on_record(store: Store, run: tuple[int, int, str]) -> Finding:
+    """Say of a run of redacted events whether somebody asked for it."""
+    first, last, message = run
+    with store.read() as connection:
+        query = "SELECT count(*) FROM redactions WHERE seq BETWEEN ? AND ?"
+        asked = connection.execute(query, (first, last)).fetchone()[0]
+    return Finding("redacted", first, message if asked > last - first else f"{message}, but no request is on record")
 
 
 def _base(store: Store) -> tuple[int, bytes]:

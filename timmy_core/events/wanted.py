@@ -65,10 +65,14 @@ class Wanted:
 
     def takes(self, event: Event) -> bool:
         """Whether an event that `EventLog.list` found is also from the wanted provider."""
-        if self.provider is None:
-            return True
-        data = event.data or {}
-        return self.provider == next((data[key] for key in PROVIDER_KEYS if data.get(key)), None)
+        return self.provider is None or self.provider == provider_of(event)
+
+
+def provider_of(event: Event) -> str | None:
+    """Return the provider that an event is about, or None."""
+    data = event.data or {}
+    found = next((data[key] for key in PROVIDER_KEYS if data.get(key)), None)
+    return found if isinstance(found, str) else None
 
 
 def read_moment(text: str) -> datetime:

@@ -1,4 +1,4 @@
-"""What the router shows as a frame: one row an attempt."""
+"""What the router shows as frames: its attempts, its providers and their circuits."""
 
 from __future__ import annotations
 
@@ -27,4 +27,36 @@ ATTEMPTS_FRAME: Final = FrameSpec(
     },
     time="ts",
     key="id",
+    grows=True,
+)
+
+# The index on (provider, id) finds the newest row at once, however many there are.
+_LAST_AT: Final = "(SELECT ts FROM provider_metrics WHERE provider = totals.provider ORDER BY id DESC LIMIT 1)"
+
+PROVIDERS_FRAME: Final = FrameSpec(
+    name="providers",
+    source="provider_totals AS totals",
+    columns={
+        "provider": ("provider", "text"),
+        "requests": ("requests", "int"),
+        "errors": ("errors", "int"),
+        "last_at": (_LAST_AT, "time"),
+    },
+    time=_LAST_AT,
+    key="provider",
+)
+
+CIRCUITS_FRAME: Final = FrameSpec(
+    name="circuits",
+    source="provider_circuits",
+    columns={
+        "provider": ("provider", "text"),
+        "model": ("model", "text"),
+        "state": ("state", "text"),
+        "failures": ("failures", "int"),
+        "open_until": ("open_until", "time"),
+        "changed_at": ("changed_at", "time"),
+    },
+    time="changed_at",
+    key="changed_at",
 )

@@ -58,6 +58,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         pages.start()
+        timmy.warm()
         try:
             yield
         finally:

@@ -12,6 +12,7 @@ from timmy_core.errors import (
     EventError,
     EventNotFoundError,
     HomeInUseError,
+    QueryError,
     QuestionError,
     RouterError,
     StoreBusyError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 STATUS_OF: tuple[tuple[type[TimmyError], int], ...] = (
     (EventNotFoundError, 404),
     (EventError, 400),
+    (QueryError, 400),
     (StoreBusyError, 503),
     (StoreClosedError, 503),
     (StoreFullError, 507),

@@ -1,9 +1,10 @@
 """`/ws/events?since=seq`: the live feed of events, gap-free from a cursor.
 
-The server sends `{"kind": "hello", "epoch", "head", "since", "reset", "server"}`, then `{"kind": "events", "events":
-[...]}` in order, and `{"kind": "ping"}` when nothing happens. A client comes back with the last seq it saw as `since`; `reset` (or
-another epoch) tells it that its cursor is from another log and that it has to start afresh. `server` changes with each
-start of the server: a page that sees another one than before knows that its kernel is gone.
+The server sends `{"kind": "hello", "epoch", "head", "since", "reset", "server"}`, then
+`{"kind": "events", "events": [...]}` in order, and `{"kind": "ping"}` when nothing happens. A client comes back with
+the last seq it saw as `since`; `reset` (or another epoch) tells it that its cursor is from another log and that it has
+to start afresh. `server` changes with each start of the server: a page that sees another one than before knows that
+its kernel is gone.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from timmy_core.errors import StoreBusyError, StoreClosedError, StoreError, StoreFullError
+from timmy_core.errors import StoreBusyError, StoreClosedError, StoreError
 from timmy_core.store.bell import Bell, BellWatcher
+from timmy_core.store.faults import translate as _translate
 from timmy_core.store.migrations import MIGRATIONS
 
 T = TypeVar("T")
@@ -27,6 +28,7 @@ SQLITE_VERSION: Final = sqlite3.sqlite_version
 MAX_GROUP: Final = 512  # writes in one commit; more would only make the first one wait longer
 MAX_QUEUE: Final = 10_000  # writes that nobody waits for; past this `submit` refuses
 MAX_IDLE_READERS: Final = 8
+_EMPTYING_S: Final = 0.2  # how long writers wait for readers at a time, while the write-ahead log is emptied
 
 _WRITER_PRAGMAS: Final = (
     "PRAGMA auto_vacuum=INCREMENTAL",  # takes effect in a new file only; lets pruning give room back bit by bit
@@ -39,6 +41,7 @@ _WRITER_PRAGMAS: Final = (
     "PRAGMA cache_size=-16000",
     "PRAGMA trusted_schema=OFF",
     "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",  # what is redacted is overwritten, not only given up; appending deletes nothing
 )
 _READER_PRAGMAS: Final = (
     "PRAGMA query_only=ON",
@@ -46,17 +49,6 @@ _READER_PRAGMAS: Final = (
     "PRAGMA cache_size=-16000",
     "PRAGMA trusted_schema=OFF",
 )
-
-# SQLite's primary result codes in the house's words: (error, what was wrong, what to do).
-_ERRORS: Final[dict[int, tuple[type[StoreError], str, str]]] = {
-    sqlite3.SQLITE_FULL: (StoreFullError, "the disk is full", "free some room and try again; nothing was changed"),
-    sqlite3.SQLITE_IOERR: (StoreError, "the disk failed to read or write", "check the disk; nothing was acknowledged"),
-    sqlite3.SQLITE_CORRUPT: (StoreError, "the database file is damaged", "restore it from a backup"),
-    sqlite3.SQLITE_NOTADB: (StoreError, "the file is not a database", "move it away or name another home"),
-    sqlite3.SQLITE_READONLY: (StoreError, "the database cannot be written", "give yourself write access to the home"),
-    sqlite3.SQLITE_CANTOPEN: (StoreError, "the database cannot be opened", "check that the home exists and is yours"),
-    sqlite3.SQLITE_BUSY: (StoreError, "the database stayed locked", "close other programs that have it open"),
-}
 
 
 @dataclass(slots=True)
@@ -330,6 +322,35 @@ class Store:
         self._bell.close()
         os.close(self._lock_fd)
 
+    def empty_wal(self, *, patience_s: float = 5.0) -> bool:
+        """Move the write-ahead log into the database and cut it to nothing; False while others read from it.
+
+        It works on a connection of its own, in the caller's thread; writers of every process wait meanwhile.
+
+        Raises:
+            StoreClosedError: the store is closed.
+            StoreError: the disk failed.
+        """
+        self._check_open()
+        deadline = time.monotonic() + patience_s
+        # A lock belongs to the descriptor: the writer's own would let this thread in beside it.
+        fd = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            with contextlib.closing(
+                sqlite3.connect(self.path, isolation_level=None, timeout=_EMPTYING_S)
+            ) as connection:
+                while True:
+                    fcntl.flock(fd, fcntl.LOCK_EX)
+                    busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                    fcntl.flock(fd, fcntl.LOCK_UN)
+                    if not busy or time.monotonic() >= deadline:
+                        return not busy
+                    time.sleep(_EMPTYING_S)
+        except sqlite3.Error as error:
+            raise _translate(error, self.path) from error
+        finally:
+            os.close(fd)
+
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
@@ -356,17 +377,6 @@ def _migrate(connection: Connection, path: Path) -> None:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-
-
-def _translate(error: BaseException, path: Path) -> StoreError:
-    if isinstance(error, StoreError):
-        return error
-    if isinstance(error, OSError):
-        message = f"{path}: {error.strerror or error}; check the disk and the rights of the home"
-        return StoreError(message)
-    code = getattr(error, "sqlite_errorcode", None)
-    kind, what, mend = _ERRORS.get((code or 0) & 0xFF, (StoreError, f"the database refused ({error})", ""))
-    return kind(f"{path}: {what}" + (f"; {mend}" if mend else ""))
 
 
 def lock_is_stuck(path: Path, *, patience_s: float = 2.0) -> bool:

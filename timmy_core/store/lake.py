@@ -1,47 +1,104 @@
-"""Frames: what pages and explorers read, as polars frames of bounded length; each room declares its own."""
+"""The lake: every table of the home as frames and in SQL, the log's archive included; read-only and bounded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from timmy_core.clock import to_us
-from timmy_core.errors import StoreError
+from timmy_core.errors import QueryError, StoreClosedError, StoreError
+from timmy_core.store.charts import Charts
+from timmy_core.store.duck import Duck, Result, ask, literal, translated
 from timmy_core.store.engine import Store
+from timmy_core.store.frames import (
+    MAX_ROWS,
+    Filter,
+    FrameSpec,
+    check_limit,
+    listed,
+    microseconds,
+    read_frame,
+)  # fmt: skip
+from timmy_core.store.guard import Guard
+from timmy_core.store.hot import LogState, LogTables, Part, Promotion
+from timmy_core.store.mirror import Mirror
 
 if TYPE_CHECKING:
+    import duckdb
     import polars as pl
 
-MAX_ROWS: Final = 100_000
+__all__ = ["MAX_ROWS", "FrameSpec", "Lake", "Promotion", "Result"]
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
-class FrameSpec:
-    """A named view of the store: where its rows come from, and the columns with their kinds.
-
-    Args:
-        name: what `Timmy.frame` calls it.
-        source: a table, or a join, that stands after FROM.
-        columns: name -> (SQL expression, kind); kind is text, int, float, bool or time (µs since 1970, UTC).
-        time: the expression that `since` and `until` compare with.
-        key: the expression that orders rows, newest last.
-    """
-
-    name: str
-    source: str
-    columns: Mapping[str, tuple[str, str]]
-    time: str
-    key: str
+LOG: Final = "events"  # the frame whose older rows may be in the archive only
+TIMEOUT_S: Final = 10.0
+QUICK_EVENTS: Final = 50_000  # so many events are looked through in the store within milliseconds
+MEND_EVERY_S: Final = 60.0
+_INDEXED: Final = frozenset({"task_id", "agent_id", "trace_id", "type", "seq", "id"})
 
 
 class Lake:
-    """Reads frames from the store; a frame holds the newest rows that match, oldest first."""
+    """Answers for every frame that a room declared; safe to use from any thread.
 
-    def __init__(self, store: Store, specs: Sequence[FrameSpec]) -> None:
+    The store itself answers what it can in milliseconds. For the rest DuckDB holds a copy in memory, which is made
+    with the first such question and brought up to date with each.
+
+    Args:
+        store: where the tables are.
+        specs: the frames; the one named `events` is the log.
+        folder: where the log's archive is.
+        promotion: what is taken from the data of events.
+        mend: called when a segment cannot be read: makes it anew where it can, and says in words what it cannot.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        specs: Sequence[FrameSpec],
+        *,
+        folder: Path,
+        promotion: Promotion,
+        mend: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
         self._store = store
         self._specs = {spec.name: spec for spec in specs}
+        self._folder = folder.absolute()
+        self._promotion = promotion
+        self._mend = mend
+        self._mended_at_s = float("-inf")
+        self._log = LogTables(store, self._folder, promotion)
+        self._mirrors = {spec.name: Mirror(store, spec) for spec in specs if spec.name != LOG}
+        self._syncing = threading.Lock()
+        self._closed = threading.Event()
+        self._opened: tuple[Duck, Guard] | None = None
+        charts = Charts(self._asking, promotion.kinds)
+        self.histogram, self.facets, self.percentiles = charts.histogram, charts.facets, charts.percentiles
+
+    # SQL -----------------------------------------------------------------------------------------------------
+
+    def query(self, query: str, *, limit: int = 10_000, timeout_s: float = TIMEOUT_S) -> Result:
+        """Answer one question in DuckDB's SQL, and say whether there were more than `limit` rows.
+
+        Raises:
+            QueryError: it does more than read, is wrong, or takes too much time or memory.
+            StoreError: an archived segment that it needs is missing or damaged.
+        """
+        check_limit(limit)
+
+        def run() -> Result:
+            with self._connected(timeout_s) as (connection, guard):
+                names = guard.tables(connection, query)
+                self._begin(connection, names, timeout_s)
+                return ask(connection, query, limit=limit, timeout_s=timeout_s)
+
+        return self._mending(run)
+
+    # Frames --------------------------------------------------------------------------------------------------
 
     def frame(
         self,
@@ -50,72 +107,225 @@ class Lake:
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int = 10_000,
-        **filters: str | int | bool | Sequence[str],
+        where: str | None = None,
+        **filters: Filter,
     ) -> pl.DataFrame:
         """Return at most `limit` (up to 100,000) of the newest matching rows, oldest first.
 
-        `since` is included, `until` is not; a filter names a column and the value, or the values, it has to have.
+        `since` is included, `until` is not; a filter names a column and the value, or the values, it has to have, and
+        `where` is a condition in SQL over all the columns that the table has in `query`.
 
         Raises:
-            StoreError: the frame or a column is not known, or the limit is out of range.
+            QueryError: the frame or a column is not known, the limit is out of range, or the condition is wrong.
+            StoreError: an archived segment is missing or damaged.
         """
         spec = self._specs.get(name)
         if spec is None:
             message = f"there is no frame {name!r}; expected one of {', '.join(sorted(self._specs))}"
-            raise StoreError(message)
-        if not 1 <= limit <= MAX_ROWS:
-            message = f"limit {limit} is out of range; expected 1 to {MAX_ROWS:,}"
-            raise StoreError(message)
-        where, values = _where(spec, since, until, filters)
-        expressions = ", ".join(expression for expression, _ in spec.columns.values())
-        # Nothing of the caller's enters the text: names come from the spec, values are bound.
-        query = f"SELECT {expressions} FROM {spec.source} {where} ORDER BY {spec.key} DESC LIMIT {limit:d}"  # noqa: S608
+            raise QueryError(message)
+        check_limit(limit)
+        spec.require(filters, also=tuple(self._promotion.kinds) if name == LOG else ())
+        if where is None and (name != LOG or self._quick(since, until, filters)):
+            frame = read_frame(self._store, spec, since=since, until=until, limit=limit, filters=filters)
+            # The store has the newest events; only what it lacks sends us to the archive.
+            if name != LOG or frame.height == limit or self._held()[1] == 0:
+                return frame
+        conditions = [
+            *_times("ts_us" if name == LOG else f"epoch_us({_time_column(spec)})", since, until),
+            *_equals(filters),
+            *([] if where is None else [f"({where}\n)"]),
+        ]
+        return self._mending(lambda: self._from_lake(spec, since, until, limit, where, conditions, filters))
+
+    def _quick(self, since: datetime | None, until: datetime | None, filters: Mapping[str, Filter]) -> bool:
+        """Whether the store finds these events without looking through many others."""
+        if set(filters) - set(self._specs[LOG].columns):
+            return False
+        head, base = self._held()
+        if head - base <= QUICK_EVENTS:
+            return True
+        one = all(isinstance(value, (str, int)) for value in filters.values())
+        return since is None and until is None and len(filters) <= 1 and _INDEXED.issuperset(filters) and one
+
+    def _held(self) -> tuple[int, int]:
+        """The newest event, and the last one that is in the archive only."""
         with self._store.read() as connection:
-            rows = connection.execute(query, values).fetchall()
-        return _to_polars(spec, rows)
+            row = connection.execute("SELECT (SELECT max(seq) FROM events), (SELECT seq FROM log_base)").fetchone()
+        return row[0] or 0, row[1] or 0
+
+    def _from_lake(
+        self,
+        spec: FrameSpec,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+        where: str | None,
+        conditions: Sequence[str],
+        filters: Mapping[str, Filter],
+    ) -> pl.DataFrame:
+        with self._connected(TIMEOUT_S) as (connection, guard):
+            names = guard.condition(connection, where) if where is not None else set()
+            state = self._begin(connection, {spec.name, *names}, TIMEOUT_S, view=LOG in names)
+            clause = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+            columns = ", ".join(spec.columns)
+            if spec.name != LOG:
+                # Rows stand in the order of their keys, as they came.
+                newest = f"SELECT *, rowid AS place FROM {spec.name} {clause} ORDER BY place DESC LIMIT {limit}"  # noqa: S608
+                query = f"SELECT {columns} FROM ({newest}) ORDER BY place"  # noqa: S608
+                return ask(connection, query, limit=limit, timeout_s=TIMEOUT_S).frame
+            seqs = listed(filters["seq"]) if "seq" in filters else None
+            groups = state.newest_first(_us(since), _us(until), seqs)
+            return _newest(connection, state, groups, columns, clause, limit)
+
+    # Keeping up ----------------------------------------------------------------------------------------------
+
+    def warm(self) -> None:
+        """Make the copy of the log now, so that the first question finds it there."""
+
+        def run() -> None:
+            with self._connected(TIMEOUT_S) as (connection, _):
+                self._begin(connection, {LOG}, float("inf"), view=False)
+
+        self._mending(run)
+
+    def close(self) -> None:
+        """Give the memory back; closing twice is harmless."""
+        self._closed.set()
+        with self._syncing:
+            if self._opened is not None:
+                self._opened[0].close()
+                self._opened = None
+
+    @contextlib.contextmanager
+    def _asking(self, timeout_s: float = TIMEOUT_S) -> Iterator[tuple[duckdb.DuckDBPyConnection, LogState]]:
+        """Yield a connection on which the log is up to date, and what it consists of; for our own questions."""
+        with self._connected(timeout_s) as (connection, _):
+            yield connection, self._begin(connection, {LOG}, timeout_s, view=False)
+
+    @contextlib.contextmanager
+    def _connected(self, timeout_s: float) -> Iterator[tuple[duckdb.DuckDBPyConnection, Guard]]:
+        duck, guard = self._open()
+        with duck.turn(timeout_s), duck.cursor() as connection:
+            yield connection, guard
+
+    def _open(self) -> tuple[Duck, Guard]:
+        with self._syncing:
+            if self._closed.is_set():
+                raise StoreClosedError(self._closed_message())
+            if self._opened is None:
+                duck = Duck(self._folder)
+                with duck.cursor() as connection, translated():
+                    guard = Guard(connection)
+                    self._log.create(connection)
+                    for mirror in self._mirrors.values():
+                        mirror.create(connection)
+                self._opened = duck, guard
+            return self._opened
+
+    def _begin(
+        self, connection: duckdb.DuckDBPyConnection, names: Collection[str], timeout_s: float, *, view: bool = True
+    ) -> LogState:
+        """Bring these tables up to date and begin to read: what the connection sees stays as it is from here on."""
+        deadline_s = time.monotonic() + timeout_s
+        if not self._syncing.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX)):
+            raise QueryError(_filling(timeout_s))
+        try:
+            with translated():
+                self._sync(names, deadline_s, timeout_s, view=view)
+                connection.execute("BEGIN TRANSACTION READ ONLY")
+                # It sees what there is at its first read, so that has to come while nobody else changes it.
+                connection.execute("SELECT 1 FROM inside.hot LIMIT 1").fetchall()
+            return self._log.state
+        finally:
+            self._syncing.release()
+
+    def _sync(self, names: Collection[str], deadline_s: float, timeout_s: float, *, view: bool) -> None:
+        if self._opened is None:
+            raise StoreClosedError(self._closed_message())
+        steps = [self._mirrors[name].step for name in names if name in self._mirrors]
+        if LOG in names:
+            steps.append(self._log.step)
+        with self._opened[0].cursor() as connection:
+            for step in steps:
+                while step(connection):
+                    if self._closed.is_set():
+                        raise StoreClosedError(self._closed_message())
+                    if time.monotonic() > deadline_s:
+                        raise QueryError(_filling(timeout_s))
+            if LOG in names and view:
+                self._log.create_view(connection)
+
+    def _closed_message(self) -> str:
+        return f"the store {self._store.path} is closed; open it again"
+
+    def _mending(self, run: Callable[[], T]) -> T:
+        """Run, and where a segment cannot be read, mend it and run once more."""
+        try:
+            return run()
+        except StoreError as error:
+            part = self._log.state.named(str(error))
+            if part is None:
+                raise
+            now_s = time.monotonic()
+            if now_s - self._mended_at_s < MEND_EVERY_S:
+                raise
+            self._mended_at_s = now_s
+            lost = [message for message in self._mend() if part.file in message]
+            if lost:
+                raise StoreError(lost[0]) from error
+        return run()
 
 
-def _where(
-    spec: FrameSpec, since: datetime | None, until: datetime | None, filters: Mapping[str, Any]
-) -> tuple[str, list[Any]]:
-    clauses: list[str] = []
-    values: list[Any] = []
-    for comparison, moment in ((">=", since), ("<", until)):
-        if moment is not None:
-            clauses.append(f"{spec.time} {comparison} ?")
-            values.append(_us(moment))
-    for column, wanted in filters.items():
-        if column not in spec.columns:
-            message = f"frame {spec.name!r} has no column {column!r}; expected one of {', '.join(spec.columns)}"
-            raise StoreError(message)
-        several = [wanted] if isinstance(wanted, (str, int)) else list(wanted)
-        clauses.append(f"{spec.columns[column][0]} IN ({', '.join('?' * len(several))})")
-        values += several
-    return (f"WHERE {' AND '.join(clauses)}" if clauses else ""), values
-
-
-def _us(moment: datetime) -> int:
-    try:
-        return to_us(moment)
-    except ValueError as error:
-        raise StoreError(str(error)) from None
-
-
-def _to_polars(spec: FrameSpec, rows: list[tuple[Any, ...]]) -> pl.DataFrame:
+def _newest(
+    connection: duckdb.DuckDBPyConnection,
+    state: LogState,
+    groups: Iterable[tuple[tuple[Part, ...], bool]],
+    columns: str,
+    clause: str,
+    limit: int,
+) -> pl.DataFrame:
+    """The newest matching events: first where they begin, from the narrow columns alone, then the whole rows."""
     import polars as pl
 
-    kinds: dict[str, Any] = {
-        "text": pl.String,
-        "int": pl.Int64,
-        "float": pl.Float64,
-        "bool": pl.Int64,
-        "time": pl.Int64,
-    }
-    schema = {column: kinds[kind] for column, (_, kind) in spec.columns.items()}
-    frame = pl.DataFrame(rows[::-1], schema=schema, orient="row")
-    times = [column for column, (_, kind) in spec.columns.items() if kind == "time"]
-    flags = [column for column, (_, kind) in spec.columns.items() if kind == "bool"]
-    return frame.with_columns(
-        *(pl.col(column).cast(pl.Datetime("us")).dt.replace_time_zone("UTC") for column in times),
-        *(pl.col(column).cast(pl.Boolean) for column in flags),
-    )
+    pieces: list[pl.DataFrame] = []
+    left, deadline_s = limit, time.monotonic() + TIMEOUT_S
+    for parts, hot in groups:
+        state.require(parts)
+        source = state.source(parts, hot=hot)
+        narrow = f"SELECT seq FROM {source} {clause} ORDER BY seq DESC LIMIT {left}"  # noqa: S608
+        rest_s = max(0.001, deadline_s - time.monotonic())
+        found = ask(connection, f"SELECT min(seq), count(*) FROM ({narrow})", limit=1, timeout_s=rest_s)  # noqa: S608
+        first, count = found.frame.row(0)
+        if count or not pieces:
+            bound = f"{clause} AND" if clause else "WHERE"
+            query = f"SELECT {columns} FROM {source} {bound} seq >= {first or 0} ORDER BY seq"  # noqa: S608
+            rest_s = max(0.001, deadline_s - time.monotonic())
+            pieces.append(ask(connection, query, limit=left, timeout_s=rest_s).frame)
+        left -= count
+        if not left:
+            break
+    return pl.concat(reversed(pieces))
+
+
+def _times(column: str, since: datetime | None, until: datetime | None) -> list[str]:
+    bounds = ((">=", since), ("<", until))
+    return [f"{column} {sign} {microseconds(moment)}" for sign, moment in bounds if moment is not None]
+
+
+def _equals(filters: Mapping[str, Filter]) -> list[str]:
+    return [
+        f"{column} IN ({', '.join(map(literal, listed(wanted)))})" if listed(wanted) else "false"
+        for column, wanted in filters.items()
+    ]
+
+
+def _us(moment: datetime | None) -> int | None:
+    return None if moment is None else microseconds(moment)
+
+
+def _time_column(spec: FrameSpec) -> str:
+    return next(name for name, (expression, kind) in spec.columns.items() if (expression, kind) == (spec.time, "time"))
+
+
+def _filling(timeout_s: float) -> str:
+    return f"the copy of the tables in memory was not complete after {timeout_s:g} s; it goes on with the next query"

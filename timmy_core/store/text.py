@@ -1,15 +1,12 @@
 """The text index: FTS5 in a file of its own, filled by following a source, never in the path of an append.
 
-Nothing in it is a source of truth. Where the file is gone, damaged, or about another log, it is filled again. The index
-keeps words and numbers of rows only (contentless, `detail=none`), in shards of `SHARD` rows: the newest shard is asked
-first, and taking a row out rewrites one shard.
+Nothing in it is a source of truth. Where the file is gone, damaged, or about another log, it is filled again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import os
 import sqlite3
 import threading
@@ -18,18 +15,27 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeVar
 
-from timmy_core.errors import StoreBusyError, StoreClosedError, StoreError
-from timmy_core.store.engine import Connection, _translate
+from timmy_core.errors import StoreBusyError, StoreClosedError
+from timmy_core.store.engine import Connection
+from timmy_core.store.faults import translate
+from timmy_core.store.shards import (
+    Tokens,
+    add_rows,
+    find_rows,
+    last_indexed,
+    read_state,
+    remove_all,
+    row_holds,
+    take_out,
+    transaction,
+)  # fmt: skip
 
 T = TypeVar("T")
 
-SHARD: Final = 500_000
 BATCH: Final = 10_000
-MAX_WORDS: Final = 50
 PATIENCE_S: Final = 10.0  # how long a search waits while the file is filled again
 FORMAT: Final = 1  # raised when what is indexed of a row changes; an older file is filled again
 
-_TOKENIZER: Final = "tokenize = 'unicode61 remove_diacritics 2'"
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     # A power cut may cost the last rows, which are filled again; forgetting makes itself durable.
@@ -58,7 +64,6 @@ _DAMAGE: Final = frozenset(
         sqlite3.SQLITE_NOTADB,
         sqlite3.SQLITE_ERROR,
         sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_SCHEMA,
     }
 )
 
@@ -98,7 +103,7 @@ class TextIndex:
         self._lock = threading.Lock()
         self._lock_fd = -1
         self._closed = False
-        self._tokens = _Tokens()
+        self._tokens = Tokens()
 
     # Searching -----------------------------------------------------------------------------------------------
 
@@ -121,17 +126,17 @@ class TextIndex:
         """
         match = self._tokens.match(words)
         low, high = after or 0, before if before is not None else 1 << 62
-        return self._read(lambda connection: _find(connection, match, low, high, limit, order))
+        return self._read(lambda connection: find_rows(connection, match, low, high, limit, order))
 
     def among(self, words: str, seqs: Sequence[int]) -> set[int]:
         """Return those of the rows that hold every word."""
         match = self._tokens.match(words)
-        return self._read(lambda connection: {seq for seq in seqs if _holds(connection, match, seq)})
+        return self._read(lambda connection: {seq for seq in seqs if row_holds(connection, match, seq)})
 
     def indexed(self) -> int:
         """Return the number of the last row that is indexed."""
         try:
-            return self._look(_indexed)
+            return self._look(last_indexed)
         except _GoneError:
             return 0
 
@@ -162,21 +167,21 @@ class TextIndex:
     def _fits(self, goal: int) -> bool:
         """Whether the index is about this log and ends where it ends."""
         try:
-            state = self._look(_state)
+            state = self._look(read_state)
         except _GoneError:
             return False
         return state is not None and state == (FORMAT, self._source.epoch, goal, self._source.mark(goal))
 
     def _fill(self, connection: Connection) -> int:
         """Index one batch in one transaction and return the number of the last row that is indexed."""
-        state = _state(connection)
+        state = read_state(connection)
         if state is not None and not self._is_ours(state):
-            _empty(connection)
+            remove_all(connection)
             state = None
         done = state[2] if state else 0
         rows = self._source.texts(done, BATCH)
         if rows:
-            _add(connection, rows)
+            add_rows(connection, rows)
             done = rows[-1][0]
         if rows or state is None:
             connection.execute(
@@ -205,7 +210,7 @@ class TextIndex:
         """
         gone = list(rows)
         deadline = time.monotonic() + timeout_s
-        self._write(lambda connection: _forget(connection, gone), deadline)
+        self._write(lambda connection: take_out(connection, gone), deadline)
         with self._exclusive(deadline):
             # What a reader in another process still sees lies in the write-ahead log until it has finished.
             while self._writing.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
@@ -217,7 +222,7 @@ class TextIndex:
     # The file ------------------------------------------------------------------------------------------------
 
     def _read(self, run: Callable[[Connection], T]) -> T:
-        """Ask the file; where it is gone or damaged it is filled again first, so that an answer is never half of one."""
+        """Ask the file; one that is gone or damaged is filled again first, so that no answer is half of one."""
         for _ in range(2):
             try:
                 return self._look(run)
@@ -246,11 +251,11 @@ class TextIndex:
         """Run `run` in a transaction; a file that turns out to be damaged is begun anew first."""
         for last in (False, True):
             try:
-                with self._exclusive(deadline), self._writing as connection, _transaction(connection):
+                with self._exclusive(deadline), self._writing as connection, transaction(connection):
                     return run(connection)
             except sqlite3.Error as error:
                 if last:
-                    raise _translate(error, self.path) from error
+                    raise translate(error, self.path) from error
                 self._mend(error, self._writing)
         raise AssertionError
 
@@ -258,13 +263,13 @@ class TextIndex:
         """Throw a damaged file away, unless somebody else did so before; any other error is said."""
         code = getattr(error, "sqlite_errorcode", None) or 0
         if code & 0xFF not in _DAMAGE and code != sqlite3.SQLITE_IOERR_SHORT_READ:
-            raise _translate(error, self.path) from error
+            raise translate(error, self.path) from error
         with self._exclusive(None):
             replaced = held.stale()
             held.close()
             if not replaced:
-                for name in ("", "-wal", "-shm"):
-                    self.path.with_name(self.path.name + name).unlink(missing_ok=True)
+                self.path.unlink(missing_ok=True)
+                _drop_logs(self.path)
 
     @contextlib.contextmanager
     def _exclusive(self, deadline: float | None) -> Iterator[None]:
@@ -340,8 +345,7 @@ class _Held:
     def _open(self) -> Connection:
         if not self._path.exists():
             # A log of pages without its file would be played into the new file.
-            for name in ("-wal", "-shm"):
-                self._path.with_name(self._path.name + name).unlink(missing_ok=True)
+            _drop_logs(self._path)
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         self._file = self._identity()
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, cached_statements=256)
@@ -373,162 +377,10 @@ class _Held:
             self._connection = None
 
 
-class _Tokens:
-    """Turns what a person typed into a question to FTS5, with the tokenizer that the index itself uses."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._connection: Connection | None = None
-
-    def match(self, words: str) -> str:
-        """Return the question: every token quoted, so that no character has a meaning of its own."""
-        pieces = words.split()
-        if len(words) > MAX_WORDS * 100 or len(pieces) > MAX_WORDS:
-            message = f"the text to search for is too long; at most {MAX_WORDS} words fit"
-            raise StoreError(message)
-        asked: dict[str, None] = {}
-        with self._lock:
-            for piece in pieces:
-                tokens = self._split(piece)
-                stars = ["", "*" if piece.endswith("*") else ""]
-                for token, star in zip(tokens, [stars[0]] * (len(tokens) - 1) + stars[1:], strict=False):
-                    asked[f'"{token}"{star}'] = None
-        if not asked or len(asked) > MAX_WORDS:
-            what = "at most 50 words fit" if asked else "it needs at least one letter or digit"
-            message = f"the text {words[:80]!r} cannot be searched for: {what}"
-            raise StoreError(message)
-        return " AND ".join(asked)
-
-    def _split(self, piece: str) -> list[str]:
-        if self._connection is None:
-            self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-            self._connection.execute(f"CREATE VIRTUAL TABLE asked USING fts5 (words, {_TOKENIZER})")
-            self._connection.execute("CREATE VIRTUAL TABLE tokens USING fts5vocab (asked, instance)")
-        # Half a surrogate pair is no text, and SQLite refuses it.
-        text = piece.encode(errors="replace").decode()
-        self._connection.execute("INSERT INTO asked (rowid, words) VALUES (1, ?)", (text,))
-        try:
-            return [row[0] for row in self._connection.execute("SELECT term FROM tokens ORDER BY offset")]
-        finally:
-            self._connection.execute("DELETE FROM asked")
-
-    def close(self) -> None:
-        """Close the connection, if there is one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-# What is done with a connection ----------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _transaction(connection: Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _state(connection: Connection) -> tuple[int, str, int, bytes] | None:
-    row: tuple[int, str, int, bytes] | None = connection.execute(
-        "SELECT format, epoch, seq, mark FROM state"
-    ).fetchone()
-    return row
-
-
-def _indexed(connection: Connection) -> int:
-    state = _state(connection)
-    return state[2] if state else 0
-
-
-def _shard(seq: int) -> int:
-    return (seq - 1) // SHARD
-
-
-def _add(connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
-    first, last = rows[0][0], rows[-1][0]
-    skipped = {row[0] for row in connection.execute("SELECT seq FROM removed WHERE seq BETWEEN ? AND ?", (first, last))}
-    for shard, members in itertools.groupby(rows, lambda row: _shard(row[0])):
-        table = _table(connection, shard)
-        connection.executemany(
-            f"INSERT INTO {table} (rowid, words) VALUES (?, ?)",  # noqa: S608 - a name and a number
-            [row for row in members if row[1] and row[0] not in skipped],
-        )
-        if _shard(last + 1) != shard:
-            # Full, and never added to again: one segment is the quickest to ask.
-            connection.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")  # noqa: S608
-
-
-def _table(connection: Connection, shard: int) -> str:
-    name = f"text_{shard}"
-    connection.execute(
-        f"CREATE VIRTUAL TABLE IF NOT EXISTS {name} USING fts5 "
-        f"(words, content = '', columnsize = 0, detail = none, {_TOKENIZER})"
-    )
-    return name
-
-
-def _tables(connection: Connection) -> set[str]:
-    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'")
-    return {row[0] for row in found}
-
-
-def _empty(connection: Connection) -> None:
-    for table in _tables(connection):
-        connection.execute(f"DROP TABLE {table}")
-    connection.execute("DELETE FROM state")
-    connection.execute("DELETE FROM removed")
-
-
-def _forget(connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
-    indexed, tables = _indexed(connection), _tables(connection)
-    touched = set()
-    for seq, text in rows:
-        known = connection.execute("INSERT OR IGNORE INTO removed (seq) VALUES (?)", (seq,)).rowcount == 0
-        table = f"text_{_shard(seq)}"
-        if known or not text or seq > indexed or table not in tables:
-            continue
-        # FTS5 has nothing but its words, so it is told them again to take them out; twice would spoil the index.
-        connection.execute(f"INSERT INTO {table} ({table}, rowid, words) VALUES ('delete', ?, ?)", (seq, text))  # noqa: S608
-        touched.add(table)
-    for table in touched:
-        # Until its segments are merged, a word that was taken out still stands in the older one.
-        connection.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")  # noqa: S608
-
-
-def _find(
-    connection: Connection, match: str, low: int, high: int, limit: int, order: Literal["desc", "asc"]
-) -> list[int]:
-    """Ask shard by shard, beginning where the order begins, until there are enough."""
-    first, last = _shard(low + 1), _shard(min(high - 1, _indexed(connection)))
-    shards = range(first, last + 1) if order == "asc" else range(last, first - 1, -1)
-    tables = _tables(connection)
-    found: list[int] = []
-    for shard in shards:
-        if f"text_{shard}" not in tables:
-            continue
-        found += (
-            row[0]
-            for row in connection.execute(
-                f"SELECT rowid FROM text_{shard} WHERE text_{shard} MATCH ? AND rowid > ? AND rowid < ? "  # noqa: S608
-                f"ORDER BY rowid {order} LIMIT ?",
-                (match, low, high, limit - len(found)),
-            )
-        )
-        if len(found) >= limit:
-            break
-    return found
-
-
-def _holds(connection: Connection, match: str, seq: int) -> bool:
-    shard = _shard(seq)
-    query = f"SELECT 1 FROM text_{shard} WHERE text_{shard} MATCH ? AND rowid = ?"  # noqa: S608
-    return seq <= _indexed(connection) and connection.execute(query, (match, seq)).fetchone() is not None
+def _drop_logs(path: Path) -> None:
+    """Remove what SQLite keeps beside a file that is gone."""
+    for kind in ("wal", "shm"):
+        path.with_name(f"{path.name}-{kind}").unlink(missing_ok=True)
 
 
 def _busy(path: Path) -> str:

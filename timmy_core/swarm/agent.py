@@ -47,6 +47,7 @@ TURNS_FRAME: Final = FrameSpec(
     },
     time="ts",
     key="id",
+    grows=True,
 )
 
 

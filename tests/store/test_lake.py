@@ -1,0 +1,618 @@
+"""The lake: every table in one place, read-only and bounded, over what is archived and what is not."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from timmy_core import open_timmy
+from timmy_core.clock import from_us
+from timmy_core.errors import QueryError, StoreClosedError, StoreError
+from timmy_core.events import archive as archive_module
+from timmy_core.events.frames import PROMOTION
+from timmy_core.events.model import NewEvent
+from timmy_core.events.segment import PROMOTED, promote
+from timmy_core.settings import Settings
+from timmy_core.store import lake as lake_module
+from timmy_core.store.duck import Duck, literal
+from timmy_core.store.guard import Guard
+from timmy_core.testing import FakeClock, ScriptedProvider
+from timmy_core.timmy import Timmy
+
+SEGMENT = 20
+LLM = {"gen_ai.provider.name": "local", "gen_ai.request.model": "m1", "timmy.latency_ms": 12.5, "error.type": None}
+ODD = {
+    "provider": 7,
+    "model": ["x"],
+    "latency_ms": "slow",
+    "gen_ai.usage.input_tokens": 1.5,
+    "timmy.cost_microusd": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_module, "SEGMENT", SEGMENT)
+
+
+@pytest.fixture
+def timmy(tmp_path: Path) -> Iterator[Timmy]:
+    opened = Timmy(
+        Settings(home=tmp_path, providers=()), clock=FakeClock(), providers=[ScriptedProvider("local", "hi")]
+    )
+    yield opened
+    opened.shutdown()
+
+
+def fill(timmy: Timmy, count: int) -> None:
+    """A minute between two events; each third one is a provider's answer."""
+    for number in range(count):
+        kind, data = (
+            ("llm.completed", {**LLM, "timmy.latency_ms": number}) if number % 3 == 0 else ("task.created", ODD)
+        )
+        timmy.events.append(kind, source="test", task_id=f"t{number % 4}", agent_id=f"a{number % 15}", data=data)
+        timmy.clock.advance(60)  # type: ignore[attr-defined]
+
+
+def everything(timmy: Timmy) -> pl.DataFrame:
+    return timmy.sql("SELECT * FROM events WHERE family <> 'log' ORDER BY seq")
+
+
+# One log over hot and cold ---------------------------------------------------------------------------------------
+
+
+def test_sealing_and_pruning_change_no_answer(timmy: Timmy) -> None:
+    fill(timmy, 50)
+    before = everything(timmy)
+    assert before.height == 50
+    assert before["latency_ms"].drop_nulls().to_list() == [float(number) for number in range(0, 50, 3)]
+    assert before.filter(pl.col("type") == "task.created").select("provider", "input_tokens").null_count().row(0) == (
+        33,
+        33,
+    )
+    timmy.events.seal()
+    assert everything(timmy).equals(before)
+    timmy.events.prune(timedelta(0))
+    assert everything(timmy).equals(before)
+    again = Timmy(timmy.settings, clock=timmy.clock)
+    assert everything(again).equals(before)
+    again.shutdown()
+
+
+def test_what_is_appended_is_there_at_once_from_any_process(timmy: Timmy) -> None:
+    other = Timmy(timmy.settings)
+    for number in range(1, 4):
+        other.events.append("system.info", source="test")
+        assert timmy.sql("SELECT count(*) AS n FROM events")["n"].to_list() == [number]
+    other.shutdown()
+
+
+def test_another_process_may_seal_meanwhile(timmy: Timmy) -> None:
+    fill(timmy, 30)
+    before = everything(timmy)
+    other = Timmy(timmy.settings)
+    other.events.seal()
+    other.events.prune(timedelta(0))
+    other.shutdown()
+    assert everything(timmy).equals(before)
+    assert timmy.sql("SELECT first_seq, last_seq FROM segments").rows() == [(1, 20)]
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_a_frame_is_the_same_from_the_store_and_from_the_lake(
+    timmy: Timmy, monkeypatch: pytest.MonkeyPatch, *, pruned: bool
+) -> None:
+    fill(timmy, 70)
+    start = timmy.events.get(1).ts
+    asked = [
+        {},
+        {"limit": 7},
+        {"task_id": "t1"},
+        {"task_id": ["t1", "t2"], "limit": 5},
+        {"family": "llm"},
+        {"type": "task.created", "source": "test"},
+        {"since": start + timedelta(minutes=5), "until": start + timedelta(minutes=33)},
+        {"since": start + timedelta(minutes=200)},
+        {"seq": [3, 25, 69]},
+        {"agent_id": []},
+        {"task_id": "it's"},
+    ]
+    wanted = [timmy.frame("events", **one) for one in asked]
+    assert [frame.height for frame in wanted] == [70, 7, 18, 5, 24, 46, 28, 0, 3, 0, 0]
+    timmy.events.seal()
+    if pruned:
+        timmy.events.prune(timedelta(0))
+    monkeypatch.setattr(lake_module, "QUICK_EVENTS", 0)
+    for one, frame in zip(asked, wanted, strict=True):
+        found = timmy.frame("events", where="family <> 'log'", **one)
+        assert found.equals(frame), one
+        assert found.schema == frame.schema
+        if one.get("limit") is None and "since" not in one and one:
+            assert timmy.frame("events", **one).equals(frame), one
+
+
+def test_a_frame_takes_a_condition_and_the_columns_that_come_from_data(timmy: Timmy) -> None:
+    fill(timmy, 50)
+    timmy.events.seal()
+    assert timmy.frame("events", where="latency_ms > 40 OR data->>'model' = 'nobody'")["seq"].to_list() == [43, 46, 49]
+    assert timmy.frame("events", provider="local", limit=2)["seq"].to_list() == [46, 49]
+    assert (
+        timmy.frame("events", where="task_id IN (SELECT task_id FROM events WHERE seq = 2) -- why not", limit=2).height
+        == 2
+    )
+    timmy.ask_sync("hello?")
+    assert timmy.frame("turns", where="role = 'user'")["characters"].to_list() == [6]
+    assert timmy.frame("attempts", where="latency_ms >= 0", provider="local").height == 1
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "1=1) UNION SELECT 1 --",
+        "1) , (2",
+        "1) FROM events WHERE (1",
+        "",
+        ";",
+        "1; DROP TABLE x",
+        "seq >",
+        "1) LIMIT (1",
+    ],
+)
+def test_a_condition_is_one_condition(timmy: Timmy, where: str) -> None:
+    with pytest.raises(QueryError):
+        timmy.frame("events", where=where)
+
+
+def test_every_room_has_its_tables(timmy: Timmy) -> None:
+    timmy.ask_sync("hello?")
+    time.sleep(0)
+    assert timmy.sql("SHOW TABLES")["name"].to_list() == [
+        "attempts", "circuits", "events", "providers", "redactions", "segments", "turns",
+    ]  # fmt: skip
+    for name in ("attempts", "circuits", "providers", "redactions", "segments", "turns"):
+        assert timmy.sql(f"FROM {name}").equals(timmy.frame(name)), name
+        assert timmy.sql(f"FROM {name}").schema == timmy.frame(name).schema, name
+    timmy.ask_sync("and now?")
+    assert timmy.sql("SELECT requests FROM providers")["requests"].to_list() == [2]
+    assert timmy.sql("SELECT count(*) AS n FROM attempts JOIN turns USING (trace_id)")["n"].to_list() == [4]
+
+
+def test_the_columns_taken_from_data_are_those_of_the_archive(tmp_path: Path) -> None:
+    values = [
+        "x",
+        "",
+        'q"uo\\te',
+        "naïve",
+        "12",
+        0,
+        -1,
+        2**62,
+        2**63,
+        -(2**63),
+        2**70,
+        1.5,
+        1.0,
+        1e5,
+        1e300,
+        True,
+        None,
+        [1],
+        {},
+    ]
+    names = [name for _, known in PROMOTED.values() for name in known]
+    texts = [json.dumps({name: value}, ensure_ascii=False) for name in names for value in values]
+    texts += [
+        "{}",
+        '{"provider":1e400}',
+        '{"latency_ms":1E400}',
+        '{"latency_ms":1E2}',
+        '{"model":"a","gen_ai.request.model":"b"}',
+    ]
+    duck = Duck(tmp_path)
+    with duck.cursor() as connection:
+        connection.register("fresh", pl.DataFrame({"data": [*texts, None]}))
+        held = f"SELECT *, {PROMOTION.held()} AS held FROM fresh"
+        found = connection.execute(f"SELECT {PROMOTION.expressions()} FROM ({held})").fetchall()
+    assert found == [promote(text) for text in [*texts, None]]
+    duck.close()
+
+
+# Redaction -------------------------------------------------------------------------------------------------------
+
+
+def test_redacted_data_leaves_the_lake_wherever_it_was(timmy: Timmy) -> None:
+    fill(timmy, 50)
+    timmy.events.seal()
+    held = "SELECT seq, data IS NULL AS gone, provider FROM events WHERE seq IN (1, 4, 46) ORDER BY seq"
+    assert timmy.sql(held).rows() == [(1, False, "local"), (4, False, "local"), (46, False, "local")]
+    timmy.events.redact(seq=[4, 46], reason="asked", by="ann")
+    assert timmy.sql(held).rows() == [(1, False, "local"), (4, True, None), (46, True, None)]
+    assert timmy.sql("SELECT seq, state, reason FROM redactions").rows() == [
+        (4, "done", "asked"),
+        (46, "done", "asked"),
+    ]
+
+
+def test_what_is_still_to_be_erased_from_a_file_is_not_shown(timmy: Timmy) -> None:
+    fill(timmy, 30)
+    timmy.events.seal()
+    assert timmy.sql("SELECT data FROM events WHERE seq = 1")["data"].null_count() == 0
+    timmy.store.write(lambda c: c.execute("INSERT INTO redactions VALUES (1, 'pending', 'asked', 'ann', 0)"))
+    assert timmy.sql("SELECT data, provider, latency_ms, seq FROM events WHERE seq = 1").rows() == [
+        (None, None, None, 1)
+    ]
+    assert timmy.lake.facets("provider", seq=[1]).height == 0
+    timmy.store.write(lambda c: c.execute("UPDATE redactions SET state = 'done'"))
+    assert timmy.sql("SELECT provider FROM events WHERE seq = 1")["provider"].to_list() == ["local"]
+
+
+# What a query may not do -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("COPY events TO '/tmp/out.csv'", "exactly one statement"),
+        ("COPY (SELECT 1) TO 'archive/x.parquet'", "exactly one statement"),
+        ("EXPORT DATABASE 'x'", "exactly one statement"),
+        ("ATTACH 'timmy.db'", "exactly one statement"),
+        ("SET memory_limit = '1TB'", "exactly one statement"),
+        ("RESET memory_limit", "exactly one statement"),
+        ("PRAGMA database_size", "exactly one statement"),
+        ("INSTALL httpfs", "exactly one statement"),
+        ("LOAD httpfs", "exactly one statement"),
+        ("CALL enable_logging()", "exactly one statement"),
+        ("DROP TABLE turns", "exactly one statement"),
+        ("CREATE TABLE x AS SELECT 1", "exactly one statement"),
+        ("INSERT INTO turns SELECT * FROM turns", "exactly one statement"),
+        ("CHECKPOINT", "exactly one statement"),
+        ("BEGIN", "exactly one statement"),
+        ("EXPLAIN ANALYZE DELETE FROM turns", "exactly one statement"),
+        ("PREPARE p AS SELECT 1", "exactly one statement"),
+        ("WITH w AS (INSERT INTO turns SELECT * FROM turns RETURNING *) FROM w", "exactly one statement"),
+        ("WITH w AS (DELETE FROM turns RETURNING *) FROM w", "exactly one statement"),
+        ("SELECT * FROM (WITH w AS (UPDATE turns SET role = 'x' RETURNING *) FROM w)", "exactly one statement"),
+        ("SELECT 1; SELECT 2", "exactly one statement .* not 2"),
+        ("SELECT 1; DROP TABLE turns", "exactly one statement"),
+        ("", "not 0"),
+        ("-- nothing", "not 0"),
+        ("SELECT * FROM read_text('/etc/passwd')", "cannot be read from here"),
+        ("SELECT (SELECT content FROM read_text('/etc/passwd'))", "cannot be read from here"),
+        ("FROM read_csv('/etc/passwd')", "cannot be read from here"),
+        ("FROM read_parquet('archive/*.parquet')", "cannot be read from here"),
+        ("FROM glob('/*')", "cannot be read from here"),
+        ("FROM query('DROP TABLE turns')", "cannot be read from here"),
+        ("FROM query_table(['inside.hot'])", "cannot be read from here"),
+        ("FROM enable_profiling(save_location := '/tmp/x')", "cannot be read from here"),
+        ("FROM enable_logging(storage := 'file', storage_path := '/tmp/x')", "cannot be read from here"),
+        ("FROM checkpoint()", "cannot be read from here"),
+        ("FROM duckdb_secrets()", "cannot be read from here"),
+        ("FROM json_execute_serialized_sql('{}')", "cannot be read from here"),
+        ("SELECT 1 IN (FROM sniff_csv('/etc/passwd'))", "cannot be read from here"),
+        ("FROM '/etc/passwd'", "cannot be read here"),
+        ("FROM 'events.parquet'", "cannot be read here"),
+        ("FROM inside.hot", "cannot be read here"),
+        ("FROM memory.inside.hot", "cannot be read here"),
+        ("FROM secret_frame", "does not exist"),
+        ("SELECT write_log('x')", "does more than compute"),
+        ("SELECT sleep_ms(5)", "does more than compute"),
+        ("SELECT getenv('HOME')", "was refused"),
+        ("SELECT repeat('x', 2000000000)", "written out"),
+        ("SELECT repeat('x', 10 * 1000000)", "written out"),
+        ("SELECT range(1000000000)", "written out"),
+        ("SELECT unnest(generate_series(1, 1000000000))", "written out"),
+        ("SELECT lpad('x', characters, 'y') FROM turns", "written out"),
+        ("SELECT list_resize([1], 1000000000, 1)", "written out"),
+        ("SELECT printf('%1000000000d', 1)", "widths below"),
+        ("SELECT printf(role, 1) FROM turns", "widths below"),
+        ("SELECT format('{:1000000000}', 1)", "widths below"),
+        ("SELECT format('{:{}}', 1, 1000000000)", "widths below"),
+        ("SELECT nothing FROM turns", "Candidate bindings: "),
+        ("FROM turn", 'Did you mean "turns"'),
+        ("SELEKT 1", "cannot be read: syntax error"),
+        ("SELECT 'x'::INTEGER", "Could not convert"),
+        ("SELECT 1 \0", "a text of at most"),
+        ("SELECT " + "1, " * 50_000 + "1", "a text of at most"),
+    ],
+)  # fmt: skip
+def test_a_query_that_does_more_than_read_the_tables_is_refused(timmy: Timmy, query: str, said: str) -> None:
+    secret_frame = pl.DataFrame({"password": ["x"]})
+    with pytest.raises(QueryError, match=said):
+        timmy.sql(query)
+    assert timmy.sql("SELECT 1 AS one")["one"].to_list() == [1]
+    assert secret_frame.height == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "FROM events",
+        "WITH w AS (SELECT 1 AS n) FROM w",
+        "VALUES (1), (2)",
+        "TABLE turns;",
+        "DESCRIBE events",
+        "SUMMARIZE turns",
+        "SHOW TABLES -- all of them",
+        "SELECT * FROM range(5)",
+        "SELECT unnest(range(24)) AS hour",
+        "SELECT * FROM generate_series(TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', INTERVAL 1 HOUR)",
+        "PIVOT events ON family IN ('llm', 'task') USING count(*)",
+        "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 5) FROM r",
+        "SELECT lpad('7', 3, '0') AS padded, format('{:.2f}', 1.5) AS short",
+        "SELECT type, count(*) FILTER (seq > 1) AS n, row_number() OVER (ORDER BY type) AS r FROM events GROUP BY type",
+        "SELECT e.seq FROM events e JOIN attempts a ON a.event_seq = e.seq",
+        "SELECT table_name FROM information_schema.tables",
+        "(SELECT 1 AS n) UNION ALL (SELECT 2) ORDER BY 1",
+    ],
+)
+def test_a_question_may_take_any_form(timmy: Timmy, query: str) -> None:
+    timmy.sql(query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "FROM read_csv('/etc/passwd')",
+        "ATTACH '/tmp/other.db'",
+        "COPY (SELECT 1) TO '/tmp/out.csv'",
+        "SET enable_external_access = true",
+        "SET memory_limit = '1TB'",
+        "INSTALL httpfs",
+        "FROM enable_profiling(save_location := '/tmp/x')",
+        "FROM a_frame",
+    ],
+)
+def test_the_engine_itself_is_locked_behind_the_guard(tmp_path: Path, query: str) -> None:
+    a_frame = pl.DataFrame({"x": [1]})
+    duck = Duck(tmp_path)
+    with duck.cursor() as connection, pytest.raises(duckdb.Error):
+        connection.execute(query).fetchall()
+    assert a_frame.height == 1
+    duck.close()
+
+
+def test_a_function_with_effects_that_a_later_engine_adds_is_refused_too(tmp_path: Path) -> None:
+    duck = Duck(tmp_path)
+    with duck.cursor() as connection:
+        guard = Guard(connection)
+        assert {"nextval", "setval", "write_log", "sleep_ms"} <= guard._refused
+    duck.close()
+
+
+# Bounds ----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_bounded_and_it_says_whether_there_were_more(timmy: Timmy) -> None:
+    result = timmy.lake.query("FROM range(100)", limit=10)
+    assert (result.frame.height, result.truncated) == (10, True)
+    result = timmy.lake.query("FROM range(10)", limit=10)
+    assert (result.frame.height, result.truncated) == (10, False)
+    assert result.seconds >= 0
+    for limit in (0, 100_001):
+        with pytest.raises(QueryError, match="out of range"):
+            timmy.sql("SELECT 1", limit=limit)
+
+
+def test_time_is_bounded_and_what_was_stopped_disturbs_nobody(timmy: Timmy) -> None:
+    endless = (
+        "SELECT count(*) FROM range(100000000000) a, range(100000) b",
+        "WITH RECURSIVE r AS (SELECT 1 UNION ALL SELECT * FROM r) SELECT count(*) FROM r",
+    )
+    for query in endless:
+        began = time.monotonic()
+        with pytest.raises(QueryError, match=r"longer than 0\.2 s and was stopped"):
+            timmy.sql(query, timeout_s=0.2)
+        assert time.monotonic() - began < 5
+        assert timmy.sql("SELECT 1 AS one")["one"].to_list() == [1]
+    for timeout_s in (0, -1, 601, float("nan")):
+        with pytest.raises(QueryError, match="out of range"):
+            timmy.sql("SELECT 1", timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT list(i) AS all FROM range(1000000000) r(i)".replace("AS all", "AS whole"),
+        "SELECT string_agg(repeat('y', 10000), '') AS text FROM range(1000000)",
+        "SELECT repeat('y', 10000) || i AS text FROM range(100000) r(i)",
+    ],
+)
+def test_memory_is_bounded(timmy: Timmy, query: str) -> None:
+    with pytest.raises(QueryError, match=r"memory that it may have|result is larger"):
+        timmy.sql(query, limit=100_000, timeout_s=60)
+    assert timmy.sql("SELECT count(*) AS n FROM events")["n"].to_list() == [0]
+
+
+def test_many_threads_ask_while_events_are_appended(timmy: Timmy) -> None:
+    stop = threading.Event()
+
+    def ask(number: int) -> int:
+        last = asked = 0
+        while not stop.is_set():
+            if number % 4 == 3:
+                with pytest.raises(QueryError):
+                    timmy.sql("SELECT nothing FROM events")
+            count, head = timmy.sql("SELECT count(*) AS n, coalesce(max(seq), 0) AS head FROM events").row(0)
+            assert count == head >= last
+            last, asked = count, asked + 1
+        return asked
+
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(ask, number) for number in range(8)]
+        try:
+            for number in range(30):
+                timmy.events.append_many([NewEvent("system.info", "test", {"n": number}) for _ in range(10)])
+                if number % 10 == 5:
+                    timmy.events.seal()
+        finally:
+            stop.set()
+        assert all(one.result() > 0 for one in asking)
+
+
+def test_kinds_that_frames_lack_become_kinds_that_they_have(timmy: Timmy) -> None:
+    frame = timmy.sql(
+        "SELECT sum(i) AS total, INTERVAL 90 MINUTE AS lasted, 1.5 AS x, 'a' AS twice, 'b' AS twice FROM range(4) r(i)"
+    )
+    assert frame["total"].to_list() == [6]
+    assert frame.schema["total"] == pl.Int64
+    assert frame["lasted"].to_list() == [timedelta(minutes=90)]
+    assert len(set(frame.columns)) == 5
+    with pytest.raises(QueryError, match="no fixed length"):
+        timmy.sql("SELECT INTERVAL 1 MONTH AS m")
+
+
+def test_a_value_to_look_for_is_never_part_of_the_query() -> None:
+    assert literal("it's; --") == "'it''s; --'"
+    assert (literal(5), literal(True), literal(0.5)) == ("5", "1", "0.5")
+    with pytest.raises(QueryError, match="zero byte"):
+        literal("\0")
+
+
+# A damaged archive -----------------------------------------------------------------------------------------------
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def fill_with_noise(path: Path) -> None:
+    path.write_bytes(b"noise" * 1000)
+
+
+@pytest.mark.parametrize("harm", [lose, shorten, fill_with_noise])
+def test_a_segment_that_can_be_made_anew_is(timmy: Timmy, harm: Callable[[Path], None]) -> None:
+    fill(timmy, 50)
+    timmy.events.seal()
+    before = everything(timmy)
+    harm(timmy.events.archive.path(timmy.events.archive.segments()[0]))
+    assert everything(timmy).equals(before)
+
+
+@pytest.mark.parametrize("harm", [lose, shorten, fill_with_noise])
+def test_a_segment_that_is_gone_for_good_is_named_and_the_rest_still_answers(
+    timmy: Timmy, harm: Callable[[Path], None]
+) -> None:
+    fill(timmy, 70)
+    timmy.events.seal()
+    timmy.events.prune(timedelta(0))
+    timmy.ask_sync("hello?")
+    first, second = timmy.events.archive.segments()[:2]
+    harm(timmy.events.archive.path(first))
+    for _ in range(2):
+        with pytest.raises(StoreError, match=first.file):
+            timmy.sql("SELECT count(*) FROM events")
+        with pytest.raises(StoreError, match=first.file):
+            timmy.lake.histogram()
+    assert timmy.sql("SELECT count(*) AS n FROM turns")["n"].to_list() == [2]
+    assert timmy.frame("events", where="true", limit=10).height == 10
+    since = from_us(second.first_ts)
+    assert timmy.lake.histogram(since, by="source", source="test")["count"].sum() == 50
+    assert timmy.frame("events", since=since, source="test").height == 50
+
+
+# Charts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_histogram_counts_every_event_once(timmy: Timmy, *, sealed: bool) -> None:
+    fill(timmy, 50)
+    if sealed:
+        timmy.events.seal()
+    start = timmy.events.get(1).ts
+    chart = timmy.lake.histogram(start, start + timedelta(minutes=50), buckets=5, source="test")
+    assert chart.columns == ["bucket", "key", "count"]
+    assert chart["bucket"].unique().sort().to_list() == [start + timedelta(minutes=10 * step) for step in range(5)]
+    assert chart.group_by("key").agg(pl.col("count").sum()).sort("key").rows() == [("llm", 17), ("task", 33)]
+    assert timmy.lake.histogram(source="test")["count"].sum() == 50
+    assert timmy.lake.histogram(start + timedelta(minutes=10), start + timedelta(minutes=13))["count"].sum() == 3
+    assert timmy.lake.histogram(by="provider")["key"].unique().to_list() == ["local"]
+    many = timmy.lake.histogram(by="agent_id", buckets=1)
+    assert many.height == 13
+    assert many.filter(pl.col("key") == "(other)")["count"].to_list() == [9]
+
+
+def test_an_empty_log_gives_empty_charts(timmy: Timmy) -> None:
+    assert timmy.lake.histogram().is_empty()
+    assert timmy.lake.facets("type").is_empty()
+    assert timmy.lake.percentiles().is_empty()
+    assert timmy.lake.histogram().columns == ["bucket", "key", "count"]
+
+
+def test_facets_name_the_most_frequent_values(timmy: Timmy) -> None:
+    fill(timmy, 50)
+    timmy.events.seal()
+    assert timmy.lake.facets("type", source="test").rows() == [("task.created", 33), ("llm.completed", 17)]
+    assert timmy.lake.facets("task_id", limit=1).rows() == [("t0", 13)]
+    assert timmy.lake.facets("provider", type="llm.completed", task_id=["t0", "t1"]).rows() == [("local", 9)]
+    assert timmy.lake.facets("type", seq=[1, 2, 4]).rows() == [("llm.completed", 2), ("task.created", 1)]
+
+
+def test_percentiles_are_values_that_occurred(timmy: Timmy) -> None:
+    fill(timmy, 30)
+    assert timmy.lake.percentiles().rows() == [("local", 10, 12.0, 27.0, 27.0, 27.0)]
+
+
+def test_charts_refuse_what_they_do_not_know(timmy: Timmy) -> None:
+    for call, said in (
+        (lambda: timmy.lake.histogram(by="data"), "'data' cannot be used here"),
+        (lambda: timmy.lake.histogram(colour="red"), "'colour' cannot be used here"),
+        (lambda: timmy.lake.histogram(buckets=0), "out of range"),
+        (lambda: timmy.lake.facets("1; DROP TABLE x"), "cannot be used here"),
+        (lambda: timmy.lake.facets("type", limit=0), "out of range"),
+        (lambda: timmy.lake.percentiles(column="provider"), "cannot be used here"),
+    ):
+        with pytest.raises(QueryError, match=said):
+            call()
+
+
+# Opening and closing ---------------------------------------------------------------------------------------------
+
+
+def test_warming_is_done_beside_and_ends_with_timmy(home: Path) -> None:
+    before = set(threading.enumerate())
+    with open_timmy(home) as timmy:
+        timmy.events.append("system.info", source="test")
+        timmy.warm()
+        timmy.warm()
+        assert timmy.sql("SELECT count(*) AS n FROM events")["n"].to_list() == [1]
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_closed_lake_says_so(home: Path) -> None:
+    with open_timmy(home) as timmy:
+        timmy.sql("SELECT 1")
+    for call in (lambda: timmy.sql("SELECT 1"), timmy.lake.histogram, timmy.lake.warm):
+        with pytest.raises(StoreClosedError):
+            call()
+    timmy.warm()
+    timmy.lake.close()
+
+
+def test_filling_has_its_time_too_and_goes_on_with_the_next(timmy: Timmy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timmy_core.store.hot.BATCH", 10)
+    fill(timmy, 45)
+    for _ in range(4):
+        with pytest.raises(QueryError, match="goes on with the next"):
+            timmy.sql("SELECT count(*) FROM events", timeout_s=1e-9)
+    assert timmy.sql("SELECT count(*) AS n FROM events")["n"].to_list() == [45]
+
+
+def test_data_stays_the_text_that_was_written(timmy: Timmy) -> None:
+    data = {"text": "naïve ✓ 'quoted' \\ \n", "deep": {"list": [1, None, True]}}
+    timmy.events.append("x.odd.data", source="test", data=data)
+    frame = timmy.sql("SELECT data, data->>'text' AS text, data->'deep'->>'$.list[0]' AS one FROM events")
+    assert json.loads(frame["data"][0]) == data
+    assert frame.row(0)[1:] == (data["text"], "1")

@@ -1,0 +1,202 @@
+"""DuckDB in memory, locked down: it can read one folder and nothing else, and every question has its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from timmy_core.errors import QueryError
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+
+MEMORY: Final = "1GiB"
+MAX_THREADS: Final = 4
+MAX_RESULT_BYTES: Final = 256 << 20
+MAX_TIMEOUT_S: Final = 600.0
+AT_ONCE: Final = 8  # questions at the same time; more wait for their turn
+_BATCH: Final = 10_000
+
+_DECIMAL_OF_HUGE: Final = 38  # the digits that a sum of whole numbers is declared with
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a query gave: at most as many rows as were asked for, and whether there were more."""
+
+    frame: pl.DataFrame
+    truncated: bool
+    seconds: float
+
+
+class Duck:
+    """One DuckDB of this process; `cursor` hands out a connection for one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        import duckdb
+
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "python_enable_replacements": "false",  # or a query could name the caller's variables
+            "python_scan_all_frames": "false",
+            "allow_persistent_secrets": "false",
+            "allow_community_extensions": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+        self._root = duckdb.connect(":memory:", config=config)
+        self._lock = threading.Lock()
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        for setting in (
+            "SET GLOBAL TimeZone = 'UTC'",
+            f"SET memory_limit = '{MEMORY}'",
+            f"SET threads = {min(MAX_THREADS, os.cpu_count() or 1)}",
+            "SET temp_directory = ''",
+            "SET parquet_metadata_cache = true",
+            f"SET allowed_directories = [{literal(f'{folder}/')}]",
+            "SET enable_external_access = false",
+            "CREATE SCHEMA inside",
+            "SET lock_configuration = true",
+        ):
+            self._root.execute(setting)
+
+    @contextlib.contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection of its own; whatever it has open ends with it."""
+        with self._lock:
+            cursor = self._root.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    @contextlib.contextmanager
+    def turn(self, timeout_s: float) -> Iterator[None]:
+        """Wait for one's turn, so that many questions cannot take all memory.
+
+        Raises:
+            QueryError: the timeout is out of range, or it ran out first.
+        """
+        if not 0 < timeout_s <= MAX_TIMEOUT_S:
+            message = f"timeout_s {timeout_s} is out of range; expected more than 0, at most {MAX_TIMEOUT_S:g} seconds"
+            raise QueryError(message)
+        if not self._turns.acquire(timeout=timeout_s):
+            message = f"{AT_ONCE} queries are running already and none ended within {timeout_s:g} s; try again"
+            raise QueryError(message)
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    def close(self) -> None:
+        """Give everything back; what runs still ends by itself."""
+        self._root.close()
+
+
+@contextlib.contextmanager
+def translated(timeout_s: float = 0.0) -> Iterator[None]:
+    """Say DuckDB's errors in the house's words.
+
+    Raises:
+        QueryError: what was inside failed.
+    """
+    import duckdb
+
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        message = (
+            f"the query took longer than {timeout_s:g} s and was stopped; "
+            "narrow it, for instance with a range of ts, or give it more with timeout_s"
+        )
+        raise QueryError(message) from error
+    except duckdb.OutOfMemoryException as error:
+        message = f"the query needs more than the {MEMORY} of memory that it may have; narrow it or aggregate earlier"
+        raise QueryError(message) from error
+    except duckdb.Error as error:
+        said = str(error).partition("\n\nLINE ")[0].partition("Error: ")
+        message = f"the query was refused: {(said[2] or said[0]).strip()}"
+        raise QueryError(message) from error
+
+
+def ask(connection: duckdb.DuckDBPyConnection, query: str, *, limit: int, timeout_s: float) -> Result:
+    """Run one question and return at most `limit` rows; the query is checked already, or our own.
+
+    Raises:
+        QueryError: it is wrong, too slow or too large.
+    """
+    import pyarrow as pa
+
+    began_s = time.monotonic()
+    watch = threading.Timer(timeout_s, connection.interrupt)
+    watch.daemon = True
+    watch.start()
+    try:
+        with translated(timeout_s):
+            # One row more than asked for tells whether there are more.
+            reader = connection.sql(query).limit(limit + 1).to_arrow_reader(_BATCH)
+            batches: list[Any] = []
+            size = 0
+            for batch in reader:
+                batches.append(batch)
+                size += batch.nbytes
+                if size > MAX_RESULT_BYTES:
+                    message = f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB; take fewer rows or columns"
+                    raise QueryError(message)
+            table = pa.Table.from_batches(batches, reader.schema)
+    finally:
+        watch.cancel()
+        # Past this point no interrupt can come any more, so none can hit whoever asks next.
+        watch.join()
+    frame = _to_polars(table.slice(0, limit))
+    return Result(frame, table.num_rows > limit, time.monotonic() - began_s)
+
+
+def _to_polars(table: Any) -> pl.DataFrame:
+    import polars as pl
+    import pyarrow as pa
+
+    for index, field in enumerate(table.schema):
+        if pa.types.is_interval(field.type):
+            table = table.set_column(index, field.name, _durations(field.name, table.column(index)))
+        elif pa.types.is_decimal(field.type) and (field.type.precision, field.type.scale) == (_DECIMAL_OF_HUGE, 0):
+            # Sums of whole numbers come as numbers of 128 bits; they nearly always fit, and charts want plain ones.
+            with contextlib.suppress(pa.ArrowInvalid):
+                table = table.set_column(index, field.name, table.column(index).cast(pa.int64()))
+    try:
+        frame = pl.from_arrow(table)
+    except (pl.exceptions.PolarsError, pa.ArrowException, TypeError, ValueError) as error:
+        message = f"a column of the result is of a kind that frames cannot hold ({error}); cast it to VARCHAR"
+        raise QueryError(message) from error
+    return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
+
+
+def _durations(name: str, column: Any) -> Any:
+    import pyarrow as pa
+
+    values = column.to_pylist()
+    if any(value is not None and value.months for value in values):
+        message = f"the column {name!r} holds months, which have no fixed length; cast it to VARCHAR"
+        raise QueryError(message)
+    us = [None if value is None else value.days * 86_400_000_000 + value.nanoseconds // 1000 for value in values]
+    return pa.array(us, pa.duration("us"))
+
+
+def literal(value: str | float) -> str:
+    """Return a value as it stands in SQL.
+
+    Raises:
+        QueryError: it is a text that SQL cannot carry.
+    """
+    if isinstance(value, str):
+        if "\0" in value:
+            message = "a value to look for holds a zero byte, which no text here has"
+            raise QueryError(message)
+        return "'" + value.replace("'", "''") + "'"
+    return repr(value) if isinstance(value, float) else str(int(value))
