@@ -169,7 +169,7 @@ def chart_title(counted, by):
 def question_asked(sql):
     """Return the SQL behind the chart, folded, to be copied; a search by words has none."""
     if not sql:
-        return '<p class="tw-sql">of the newest 10,000 hits</p>'
+        return '<p class="tw-sql">counted over the newest 10,000 hits at most</p>'
     copied = parts.command("copy it for timmy.sql(…)", copies=sql)
     return f'<details class="tw-sql"><summary>SQL</summary><pre class="tw-json">{escape(sql)}</pre>{copied}</details>'
 

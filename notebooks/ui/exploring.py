@@ -15,7 +15,7 @@ import polars as pl
 from timmy_core import TimmyError, Wanted
 from ui import charts, parts
 from ui.as_notebook import notebook
-from ui.asking import CHUNK
+from ui.asking import CHUNK, KEYS
 from ui.listing import PAGE
 
 if TYPE_CHECKING:
@@ -186,8 +186,8 @@ def _asks(key: str, value: str | None) -> str:
     """Return a value that shows, when clicked, all events that have it."""
     if not value:
         return parts.ident(None)
-    query = escape(dumps({key: value}), quote=True)
-    title = escape(f"show the events of {key} {value}", quote=True)
+    query = escape(dumps(dict.fromkeys(KEYS, "") | {key: value}), quote=True)
+    title = escape(f"show all events of {key} {value}, without the other filters", quote=True)
     return f'{parts.ident(value, chars=16)}<a href="#" data-ask="{query}" title="{title}">show all</a>'
 
 

@@ -117,7 +117,7 @@ def follow_the_trace(live: Page, row: Any, *, count: int) -> None:
     expect(detail).to_contain_text("gen_ai.provider.name")
     detail.get_by_role("link", name="the whole trace on Events").click()
     heading(live, "Events").wait_for()
-    rows = live.locator("marimo-table tbody tr")
+    rows = live.locator(".tw-found-row[data-seq]")
     expect(rows).to_have_count(count)
     for place, kind in enumerate(("chat.answered", "llm.completed", "chat.asked")):
         expect(rows.nth(place)).to_contain_text(kind)
@@ -126,7 +126,7 @@ def follow_the_trace(live: Page, row: Any, *, count: int) -> None:
 def find_on_events(page: Page, served: Served, seq: int) -> None:
     page.goto(f"{served.url}/swarm/events?seq={seq}")
     heading(page, "Events").wait_for()
-    expect(page.locator("marimo-table").get_by_text("llm.completed")).to_be_visible()
+    expect(page.locator(".tw-found-row[data-seq]").get_by_text("llm.completed")).to_be_visible()
     record = page.locator(".tw-detail")
     expect(record).to_contain_text(f"#{seq}")
     expect(record).to_contain_text("llm.completed")

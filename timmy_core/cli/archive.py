@@ -32,7 +32,7 @@ from timmy_core.events.transfer import FORMATS, Imported, import_file, matching,
 from timmy_core.events.wanted import Wanted
 from timmy_core.timmy import Timmy, open_timmy
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _SUFFIXES: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 _SHOWN: Final = 20  # findings; what a broken log has more of says the same
 

@@ -223,7 +223,7 @@ def _not_json(value: Any, where: str, depth: int) -> str | None:  # noqa: PLR091
     if value is None or isinstance(value, (str, bool)):
         return None
     if isinstance(value, int):
-        return None if abs(value) < _MAX_INT else f"{where} is an integer of more than 64 bits; give it as text"
+        return None if -_MAX_INT <= value < _MAX_INT else f"{where} is an integer of more than 64 bits; give it as text"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{where} is {value}, which JSON cannot carry; use null or text"
     if depth >= _MAX_DEPTH:
