@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from timmy_core.clock import Clock, SystemClock
-from timmy_core.errors import StoreError
+from timmy_core.errors import StoreClosedError, StoreError
 from timmy_core.events.events import Events
 from timmy_core.events.explorer import Explorer
 from timmy_core.events.feed import Feed
@@ -198,6 +198,8 @@ class Timmy:
     def _warm(self) -> None:
         try:
             self._lake.warm()
+        except StoreClosedError:
+            return
         except StoreError as error:
             # Nobody waits for it; who asks next is told.
             _log.warning("the log was not read into memory: %s", error)

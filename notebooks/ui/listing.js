@@ -13,8 +13,9 @@ function element(tag, className, text) {
 function when(moment) {
   const clock = moment.toLocaleTimeString([], { hour12: false });
   if (moment.toDateString() === new Date().toDateString()) return clock;
-  const year = moment.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
-  return `${moment.toLocaleDateString([], { day: "numeric", month: "short", ...year })} ${clock}`;
+  if (moment.getFullYear() === new Date().getFullYear()) return `${moment.toLocaleDateString([], { day: "numeric", month: "short" })} ${clock}`;
+  // Of another year the seconds matter less than the year; the whole moment is on hover.
+  return `${moment.toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" })} ${clock.slice(0, 5)}`;
 }
 
 class Listing {

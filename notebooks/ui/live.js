@@ -1,6 +1,7 @@
 // The live feed. One bounded buffer, virtual rows, at most ten paints a second, no event lost or shown twice.
 
-const PAINT_MS = 100, OVERSCAN = 6, TYPES_SHOWN = 3;
+// The timer ends a little before the frame that is to show the rows, or the frame after it would.
+const PAINT_MS = 100, FRAME_MS = 10, OVERSCAN = 6, TYPES_SHOWN = 3;
 const ICON = (path) => `<svg width="15" height="15" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.75" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="${path}"></path></svg>`;
 const DOT = "M12 10a2 2 0 1 0 0 4 2 2 0 0 0 0-4z";
 const number = (value) => value.toLocaleString("en-US");
@@ -189,7 +190,7 @@ class View {
   }
   soon() {
     if (this.timer !== null) return;
-    this.timer = setTimeout(() => requestAnimationFrame(() => { this.timer = null; this.last = performance.now(); this.paint(); }), Math.max(0, this.last + PAINT_MS - performance.now()));
+    this.timer = setTimeout(() => requestAnimationFrame(() => { this.timer = null; this.last = performance.now(); this.paint(); }), Math.max(0, this.last + PAINT_MS - FRAME_MS - performance.now()));
   }
   filterChanged() { this.fresh = 0; this.list.scrollTop = 0; this.soon(); }
   togglePause() {

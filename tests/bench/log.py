@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from figures import ROOT, load, machine, number, percentile, scratch, table, verdict
 from make_log import BEGIN_US, DAYS, RARE_WORD, make
@@ -63,31 +64,46 @@ def timed(ask: Callable[[], object], times: int = 1) -> list[float]:
     return found
 
 
-def lookups(timmy: Timmy, bare: sqlite3.Connection, figures: Figures) -> None:
-    """The newest events of everything, of one task, of one type and of one trace, each time of another one."""
+@dataclass
+class Opened:
+    """A log that is open, ours and beside it bare SQLite's."""
+
+    timmy: Timmy
+    bare: sqlite3.Connection
+    figures: Figures
+
+
+def lookups(logs: Sequence[Opened]) -> None:
+    """The newest events of everything, of one task, of one type and of one trace, each time of another one.
+
+    The logs take turns within milliseconds, so that their ratio does not follow the machine's mood.
+    """
     chance = random.Random(7)  # noqa: S311
-    seqs = [chance.randrange(1, figures.events + 1) for _ in range(LOOKUPS)]
-    some = [timmy.events.get(seq) for seq in seqs]
-    keys = {
-        "last 100": [{} for _ in some],
-        "by task": [{"task_id": event.task_id} for event in some],
-        "by type": [{"type": event.type} for event in some],
-        "by trace": [{"trace_id": event.trace_id} for event in some if event.trace_id],
-    }
-    for name, wanted in keys.items():
-        figures.ours[name] = [x for one in wanted for x in timed(lambda one=one: timmy.events.list(**one, limit=100))]
-        column = {"by task": "task_id", "by type": "event_type", "by trace": "trace_id"}.get(name)
-        where = f"WHERE {column} = ?" if column else ""
-        query = f"SELECT {COLUMNS} FROM events {where} ORDER BY seq DESC LIMIT 100"
-        asked = [(query, list(one.values())) for one in wanted]
-        figures.bare[name] = [x for one in asked for x in timed(lambda one=one: bare.execute(*one).fetchall())]
+    for _ in range(LOOKUPS):
+        place = chance.random()
+        for log in logs:
+            event = log.timmy.events.get(1 + int(place * log.figures.events))
+            look_up(log, "last 100", {}, None)
+            look_up(log, "by task", {"task_id": event.task_id}, "task_id")
+            look_up(log, "by type", {"type": event.type}, "event_type")
+            if event.trace_id:
+                look_up(log, "by trace", {"trace_id": event.trace_id}, "trace_id")
 
 
-def charts(timmy: Timmy, bare: sqlite3.Connection, figures: Figures) -> None:
+def look_up(log: Opened, name: str, wanted: dict[str, Any], column: str | None) -> None:
+    where = f"WHERE {column} = ?" if column else ""
+    query = f"SELECT {COLUMNS} FROM events {where} ORDER BY seq DESC LIMIT 100"
+    values = list(wanted.values())
+    # Bare SQLite goes first: what has to come from the disk is on its account.
+    log.figures.bare.setdefault(name, []).extend(timed(lambda: log.bare.execute(query, values).fetchall()))
+    log.figures.ours.setdefault(name, []).extend(timed(lambda: log.timmy.events.list(**wanted, limit=100)))
+
+
+def charts(log: Opened) -> None:
     """Days all over the month, the archived and the newest, each as several charts."""
     days = [BEGIN_US + (DAYS - 1 - 2 * number) * DAY_US for number in range(CHARTS)]
     ranges = [(from_us(day), from_us(day) + timedelta(days=1)) for day in days]
-    lake = timmy.lake
+    bare, figures, lake = log.bare, log.figures, log.timmy.lake
     asked: dict[str, Callable[[int], object]] = {
         "24 h by family": lambda n: lake.histogram(*ranges[n]),
         "24 h by type": lambda n: lake.histogram(*ranges[n], by="type"),
@@ -104,8 +120,9 @@ def charts(timmy: Timmy, bare: sqlite3.Connection, figures: Figures) -> None:
     figures.bare["24 h by family"] = timed(lambda: bare.execute(BARE_DAY, bound).fetchall())
 
 
-def history(timmy: Timmy, bare: sqlite3.Connection, figures: Figures) -> None:
+def history(log: Opened) -> None:
     """All of it at once."""
+    timmy, bare, figures = log.timmy, log.bare, log.figures
     asked = {
         "percentiles of all": timmy.lake.percentiles,
         "chart of all": timmy.lake.histogram,
@@ -125,41 +142,37 @@ def _bare_percentiles(bare: sqlite3.Connection) -> dict[str, list[float]]:
     return {name: [percentile(found, percent) for percent in (50, 95, 99)] for name, found in latencies.items()}
 
 
-def text(timmy: Timmy, figures: Figures) -> None:
+def text(log: Opened) -> None:
     """A word that one event in 250,000 has."""
+    timmy, figures = log.timmy, log.figures
     began = time.perf_counter()
     timmy.events.text.catch_up()
     figures.facts["text index filled, s"] = time.perf_counter() - began
     figures.ours["a rare word"] = timed(lambda: timmy.events.list(text=RARE_WORD), 20)
 
 
-def measure(home: Path, events: int, *, with_text: bool) -> Figures:
-    """Open a home and ask it everything."""
+@contextlib.contextmanager
+def opened(home: Path, events: int) -> Iterator[Opened]:
+    """Open a home, and note how long it took to its first page and to its lake."""
     figures = Figures(events)
     began = time.perf_counter()
     timmy = Timmy(Settings(home=home, providers=()))
     timmy.events.list(limit=100)
     figures.facts["opened and first page, s"] = time.perf_counter() - began
-    bare = sqlite3.connect(f"{(home / 'timmy.db').as_uri()}?mode=ro", uri=True)
+    bare = sqlite3.connect(f"{(home / 'timmy.db').absolute().as_uri()}?mode=ro", uri=True)
     try:
         began = time.perf_counter()
         timmy.lake.warm()
         figures.facts["lake filled, s"] = time.perf_counter() - began
-        lookups(timmy, bare, figures)
-        charts(timmy, bare, figures)
-        history(timmy, bare, figures)
-        if with_text:
-            text(timmy, figures)
         segments = timmy.events.archive.segments()
         sealed = sum(segment.events for segment in segments)
         figures.facts["events sealed"] = sealed
         figures.facts["bytes an event, hot"] = timmy.store.size_bytes() / events
         figures.facts["bytes an event, cold"] = sum(segment.bytes for segment in segments) / max(1, sealed)
-        figures.facts["memory at most, MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        yield Opened(timmy, bare, figures)
     finally:
         bare.close()
         timmy.shutdown()
-    return figures
 
 
 def report(found: Sequence[Figures]) -> None:
@@ -209,15 +222,22 @@ def main() -> int:
     parser.add_argument("--text", action="store_true", help="fill the text index too, which takes minutes")
     parser.add_argument("--folder", type=Path, default=ROOT / "build", help="on the disk to measure; default build/")
     given = parser.parse_args()
-    found = []
-    with scratch(given.folder) as folder:
+    with scratch(given.folder) as folder, contextlib.ExitStack() as stack:
         print(f"{machine(folder)}; {load()}", end="\n\n", flush=True)
+        logs = []
         for index, events in enumerate(given.events):
-            with contextlib.ExitStack() as stack:
-                home = given.home[index] if index < len(given.home) else stack.enter_context(scratch(folder))
-                if index >= len(given.home):
-                    print(f"{events:,} events made in {make(home, events):,.0f} s", flush=True)
-                found.append(measure(home, events, with_text=given.text))
+            home = given.home[index] if index < len(given.home) else stack.enter_context(scratch(folder))
+            if index >= len(given.home):
+                print(f"{events:,} events made in {make(home, events):,.0f} s", flush=True)
+            logs.append(stack.enter_context(opened(home, events)))
+        lookups(logs)
+        for log in logs:
+            charts(log)
+            history(log)
+            if given.text:
+                text(log)
+    found = [log.figures for log in logs]
+    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB of memory at most", end="\n\n")
     report(found)
     print(f"\n{load()}")
     return 0

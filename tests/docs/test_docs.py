@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,17 @@ from starlette.routing import Mount, WebSocketRoute
 import timmy_core
 from timmy_core import errors
 from timmy_core.cli import app as command_line
+from timmy_core.events import segment
+from timmy_core.events.findings import KINDS, Finding
+from timmy_core.events.heads import Head
 from timmy_core.events.model import EVENT_TYPES
+from timmy_core.events.schedule import upkeep
+from timmy_core.events.transfer import COLUMNS
 from timmy_core.router.chat import ErrorClass
 from timmy_core.server.app import create_app
 from timmy_core.server.pages import find_notebooks
 from timmy_core.server.run import Serving, serve
-from timmy_core.settings import Settings
+from timmy_core.settings import LogSettings, Settings
 from timmy_core.store.engine import Store
 from timmy_core.timmy import Timmy
 
@@ -78,6 +85,55 @@ def test_every_error_class_is_described_and_no_other_is() -> None:
 def test_every_error_of_the_tree_is_described_and_no_other_is() -> None:
     tree = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
     assert set(rows(section(reference("python"), "Errors"))) == tree
+
+
+# The log ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_finding_is_described_with_its_meaning_and_no_other_is() -> None:
+    described = rows(section(reference("events"), "Kinds of findings"))
+    faults = {kind: "yes" if Finding(kind, 0, "").fault else "no" for kind in KINDS}
+    assert described == {kind: [meaning, faults[kind]] for kind, meaning in KINDS.items()}
+
+
+def test_every_column_that_is_taken_from_data_is_described_with_its_names() -> None:
+    table = rows(section(reference("events"), "Columns that are taken from `data`"))
+    described = {name: (cells[0], tuple(_code(cells[1]))) for name, cells in table.items()}
+    assert described == dict(segment.PROMOTED)
+
+
+def test_every_column_of_a_segment_is_described_in_order_and_no_other_is() -> None:
+    described = {name: cells[0] for name, cells in rows(section(reference("schema"), "Archive segments")).items()}
+    assert list(described.items()) == [(field.name, str(field.type)) for field in segment.schema()]
+
+
+def test_every_key_of_a_head_is_described_and_no_other_is() -> None:
+    described = set(rows(section(reference("events"), "A head")))
+    assert described == {field.name for field in dataclasses.fields(Head)}
+
+
+def test_every_job_of_the_schedule_is_described_with_its_interval_and_its_key(timmy: Timmy) -> None:
+    words = {"1:00:00": "hourly", "0:01:00": "every minute", "0:05:00": "every 5 minutes"}
+    table = rows(section(reference("events"), "The schedule"))
+    jobs = upkeep(timmy.events, LogSettings(prune_after_days=1))
+    assert {name: cells[0] for name, cells in table.items()} == {job.name: words[str(job.every)] for job in jobs}
+    assert {key for cells in table.values() for key in _code(cells[2])} == set(LogSettings.model_fields)
+
+
+def test_every_column_of_an_export_is_described_and_no_other_is() -> None:
+    text = (DOCS / "how-to" / "search-and-ask-the-log.md").read_text(encoding="utf-8")
+    assert set(rows(section(text, "What a file holds"))) == set(COLUMNS)
+
+
+def test_every_table_of_a_query_is_a_described_frame(timmy: Timmy) -> None:
+    described = set(rows(section(reference("python"), "Frames")))
+    assert set(timmy.sql("SHOW TABLES")["name"]) == described
+
+
+def test_what_a_query_sees_of_an_event_is_described(timmy: Timmy) -> None:
+    text = reference("python")
+    for name in timmy.sql("DESCRIBE events")["column_name"]:
+        assert f"`{name}`" in text, f"the column {name} of events is not described"
 
 
 # Configuration ---------------------------------------------------------------------------------------------------
@@ -311,6 +367,24 @@ def test_the_chain_is_checked_as_it_is_described(home: Path, timmy: Timmy) -> No
         seq, head = connection.execute("SELECT seq, hex(hash) FROM events ORDER BY seq DESC LIMIT 1").fetchone()
     assert seq == 2
     assert head.lower() in run(REFERENCE / "events.md", home)
+
+
+@pytest.mark.parametrize("name", ["search-and-ask-the-log", "keep-the-log-small"])
+def test_the_examples_about_the_log_run(name: str, home: Path, timmy: Timmy) -> None:
+    timmy.events.append("task.created", source="test", task_id="t1", data={"title": "a title"})
+    printed = run(DOCS / "how-to" / f"{name}.md", home)
+    assert {"search-and-ask-the-log": "a title", "keep-the-log-small": "1 redacted"}[name] in printed
+
+
+def test_the_chain_of_a_pruned_log_is_checked_as_it_is_described(
+    home: Path, timmy: Timmy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timmy_core.events.archive.SEGMENT", 5)
+    for number in range(12):
+        timmy.events.append("x.one", source="test", data={"number": number}, ts=datetime(2026, 1, 1, tzinfo=UTC))
+    timmy.events.seal()
+    assert timmy.events.prune(timedelta(days=1)).events == 10
+    assert timmy.events.head()[1] in run(REFERENCE / "events.md", home)
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import pytest
 
 from timmy_core.errors import StoreBusyError, StoreClosedError, StoreError, StoreFullError
 from timmy_core.store import engine
-from timmy_core.store.engine import Connection, Store, lock_is_stuck
+from timmy_core.store.engine import Connection, Store
+from timmy_core.store.lock import lock_is_stuck
 
 
 def put(value: str) -> object:

@@ -21,7 +21,8 @@ from timmy_core.cli.console import Home, out
 from timmy_core.errors import TimmyError
 from timmy_core.events.archive import SEGMENT
 from timmy_core.settings import Settings, load_settings
-from timmy_core.store.engine import SQLITE_VERSION, lock_is_stuck
+from timmy_core.store.engine import SQLITE_VERSION
+from timmy_core.store.lock import lock_is_stuck
 from timmy_core.timmy import Timmy, open_timmy
 
 LOW_DISK_BYTES: Final = 1 << 30

@@ -33,7 +33,7 @@ class FeedSockets:
     """Every open feed of this server; bounds how many there are and how long one may leave its messages unread."""
 
     def __init__(
-        self, feed: Feed, *, at_most: int = 256, ping_s: float = 15.0, unread_s: float = 10.0, pause_s: float = 0.03
+        self, feed: Feed, *, at_most: int = 256, ping_s: float = 15.0, unread_s: float = 10.0, pause_s: float = 0.01
     ) -> None:
         self._feed, self._at_most = feed, at_most
         self._ping_s, self._unread_s, self._pause_s = ping_s, unread_s, pause_s

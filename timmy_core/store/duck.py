@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from timmy_core.errors import QueryError
+from timmy_core.errors import QueryError, StoreClosedError
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,6 +52,7 @@ class Duck:
         }
         self._root = duckdb.connect(":memory:", config=config)
         self._lock = threading.Lock()
+        self._closed = False
         self._turns = threading.BoundedSemaphore(AT_ONCE)
         for setting in (
             "SET GLOBAL TimeZone = 'UTC'",
@@ -68,8 +69,15 @@ class Duck:
 
     @contextlib.contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a connection of its own; whatever it has open ends with it."""
+        """Yield a connection of its own; whatever it has open ends with it.
+
+        Raises:
+            StoreClosedError: it was closed.
+        """
         with self._lock:
+            if self._closed:
+                message = "the store is closed; open it again"
+                raise StoreClosedError(message)
             cursor = self._root.cursor()
         try:
             yield cursor
@@ -96,7 +104,9 @@ class Duck:
 
     def close(self) -> None:
         """Give everything back; what runs still ends by itself."""
-        self._root.close()
+        with self._lock:
+            self._closed = True
+            self._root.close()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from timmy_core.errors import StoreBusyError, StoreClosedError, StoreError
 from timmy_core.store.bell import Bell, BellWatcher
 from timmy_core.store.faults import translate as _translate
-from timmy_core.store.migrations import MIGRATIONS
+from timmy_core.store.migrations import migrate
 
 T = TypeVar("T")
 Connection = sqlite3.Connection
@@ -27,6 +27,7 @@ Connection = sqlite3.Connection
 SQLITE_VERSION: Final = sqlite3.sqlite_version
 MAX_GROUP: Final = 512  # writes in one commit; more would only make the first one wait longer
 MAX_QUEUE: Final = 10_000  # writes that nobody waits for; past this `submit` refuses
+LINGER_S: Final = 0.02  # how long writes that nobody waits for may gather before they are committed
 MAX_IDLE_READERS: Final = 8
 _EMPTYING_S: Final = 0.2  # how long writers wait for readers at a time, while the write-ahead log is emptied
 
@@ -57,6 +58,7 @@ class _Unit:
 
     run: Callable[[Connection], Any]
     future: Future[Any]
+    waited: bool  # False: nobody waits for it, so it may wait for company
 
 
 class Store:
@@ -141,7 +143,7 @@ class Store:
         return await asyncio.wrap_future(self._enqueue(run))
 
     def submit(self, run: Callable[[Connection], T]) -> Future[T]:
-        """Queue a write that nobody waits for, in order with the others.
+        """Queue a write that nobody waits for, in order with the others; it is committed within about 20 ms.
 
         Raises:
             StoreBusyError: `MAX_QUEUE` writes wait already.
@@ -149,10 +151,10 @@ class Store:
         if self._queue.qsize() >= MAX_QUEUE:
             message = f"{MAX_QUEUE:,} writes wait for the disk already; slow down or wait for them"
             raise StoreBusyError(message)
-        return self._enqueue(run)
+        return self._enqueue(run, waited=False)
 
-    def _enqueue(self, run: Callable[[Connection], T]) -> Future[T]:
-        unit = _Unit(run, Future())
+    def _enqueue(self, run: Callable[[Connection], T], *, waited: bool = True) -> Future[T]:
+        unit = _Unit(run, Future(), waited)
         with self._closing:
             self._check_open()
             self._queue.put(unit)
@@ -170,37 +172,63 @@ class Store:
         """Serve the queue until the closing mark comes; what stands before the mark is still written."""
         last = False
         while not last:
-            first = self._queue.get()
-            if first is None:
-                return
-            group = [first]
-            while len(group) < MAX_GROUP:
-                try:
-                    unit = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if unit is None:
-                    last = True
-                    break
-                group.append(unit)
-            self._commit(group)
+            group: list[_Unit] = []
+            last = self._take(group, self._queue.get()) or self._linger(group)
+            if group:
+                last = self._commit(group) or last
 
-    def _commit(self, group: list[_Unit]) -> None:
-        live = [unit for unit in group if unit.future.set_running_or_notify_cancel()]
+    def _take(self, group: list[_Unit], unit: _Unit | None) -> bool:
+        """Put a unit into the group unless its caller gave it up; return whether it was the closing mark."""
+        if unit is None:
+            return True
+        if unit.future.set_running_or_notify_cancel():
+            group.append(unit)
+        return False
+
+    def _linger(self, group: list[_Unit]) -> bool:
+        """Let writes that nobody waits for gather company, which spares a commit each; a waited one ends it at once."""
+        ends = time.monotonic() + LINGER_S
+        while group and not group[-1].waited and len(group) < MAX_GROUP:
+            try:
+                unit = self._queue.get(timeout=max(0.0, ends - time.monotonic()))
+            except queue.Empty:
+                return False
+            if self._take(group, unit):
+                return True
+        return False
+
+    def _gather(self, group: list[_Unit]) -> bool:
+        """Take what came meanwhile; return whether the closing mark did."""
+        # Threads that were just released write again at once; this lets them in before the queue is looked at.
+        time.sleep(0)
+        while len(group) < MAX_GROUP:
+            try:
+                unit = self._queue.get_nowait()
+            except queue.Empty:
+                return False
+            if self._take(group, unit):
+                return True
+        return False
+
+    def _commit(self, group: list[_Unit]) -> bool:
+        """Commit a group, and whoever joins it while the lock is waited for; return whether the closing mark came."""
+        last = False
         try:
             with self._exclusive():
-                outcomes = self._transaction(live)
+                last = self._gather(group)
+                outcomes = self._transaction(group)
         except BaseException as error:  # noqa: BLE001 - whatever it was, the callers wait for it and the thread goes on
             refused = _translate(error, self.path)
-            for unit in live:
+            for unit in group:
                 unit.future.set_exception(refused)
-            return
+            return last
         self._bell.ring()
-        for unit, (result, problem) in zip(live, outcomes, strict=True):
+        for unit, (result, problem) in zip(group, outcomes, strict=True):
             if problem is None:
                 unit.future.set_result(result)
             else:
                 unit.future.set_exception(problem)
+        return last
 
     def _transaction(self, group: list[_Unit]) -> list[tuple[Any, BaseException | None]]:
         self._writer.execute("BEGIN IMMEDIATE")
@@ -282,7 +310,7 @@ class Store:
                 try:
                     for pragma in _WRITER_PRAGMAS:
                         connection.execute(pragma)
-                    _migrate(connection, self.path)
+                    migrate(connection, self.path)
                 except BaseException:
                     connection.close()
                     raise
@@ -360,38 +388,3 @@ class Store:
         """The size of the database and its write-ahead log, in bytes."""
         names = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(name.stat().st_size for name in names if name.exists())
-
-
-def _migrate(connection: Connection, path: Path) -> None:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        message = (
-            f"{path} was written by a later version (schema {version}, this one knows {len(MIGRATIONS)}); "
-            "upgrade timmy-workbench to open it"
-        )
-        raise StoreError(message)
-    for number, script in enumerate(MIGRATIONS[version:], version + 1):
-        try:
-            connection.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version={number};COMMIT;")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-
-
-def lock_is_stuck(path: Path, *, patience_s: float = 2.0) -> bool:
-    """Whether a process holds a store's write lock for all of `patience_s` seconds; a healthy one does so for ms."""
-    deadline = time.monotonic() + patience_s
-    fd = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    return True
-                time.sleep(0.01)
-            else:
-                return False
-    finally:
-        os.close(fd)

@@ -180,11 +180,15 @@ class Lake:
     # Keeping up ----------------------------------------------------------------------------------------------
 
     def warm(self) -> None:
-        """Make the copy of the log now, so that the first question finds it there."""
+        """Make the copy of the log now and look at every archived file, so that the first question finds both."""
 
         def run() -> None:
             with self._connected(TIMEOUT_S) as (connection, _):
-                self._begin(connection, {LOG}, float("inf"), view=False)
+                state = self._begin(connection, {LOG}, float("inf"), view=False)
+                if state.parts and state.missing(state.parts) is None:
+                    # The engine keeps what it learns of where things stand in the files.
+                    query = f"SELECT count(*) FROM {state.source(state.parts, hot=False)}"  # noqa: S608
+                    ask(connection, query, limit=1, timeout_s=TIMEOUT_S)
 
         self._mending(run)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+from pathlib import Path
 from typing import Final
+
+from timmy_core.errors import StoreError
 
 _EVENTS: Final = """
 CREATE TABLE meta (
@@ -182,3 +186,25 @@ CREATE TABLE saved_views (
 """
 
 MIGRATIONS: Final[tuple[str, ...]] = (_EVENTS, _ROUTER, _CONVERSATION, _ARCHIVE, _VIEWS)
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring a database to this version's schema, one migration a transaction.
+
+    Raises:
+        StoreError: a later version wrote it.
+    """
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        message = (
+            f"{path} was written by a later version (schema {version}, this one knows {len(MIGRATIONS)}); "
+            "upgrade timmy-workbench to open it"
+        )
+        raise StoreError(message)
+    for number, script in enumerate(MIGRATIONS[version:], version + 1):
+        try:
+            connection.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version={number};COMMIT;")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
