@@ -108,7 +108,10 @@ def test_frames_hold_the_newest_rows_oldest_first(tmp_path: Path) -> None:
     assert timmy.frame("turns", offline=False)["role"].to_list() == ["user", "assistant"]
     assert timmy.frame("attempts", provider="nobody").height == 0
     for call, said in (
-        (lambda: timmy.frame("nothing"), "expected one of attempts, circuits, events, providers, redactions, segments, turns"),
+        (
+            lambda: timmy.frame("nothing"),
+            "expected one of attempts, circuits, events, providers, redactions, segments, turns",
+        ),
         (lambda: timmy.frame("events", colour="red"), "no column 'colour'"),
         (lambda: timmy.frame("events", limit=0), "out of range"),
         (lambda: timmy.frame("events", since=datetime(2026, 1, 1)), "without a zone"),  # noqa: DTZ001

@@ -297,11 +297,10 @@ def test_what_was_redacted_is_said_and_holds(events: Events) -> None:
     ]
 
 
-def test_data_that_was_removed_without_a_request_is_said(events: Events, store: Store) -> None:
+def test_data_that_was_removed_without_a_request_is_a_fault(events: Events, store: Store) -> None:
     store.write(lambda c: c.execute("UPDATE events SET data = NULL, salt = zeroblob(16) WHERE seq = 44"))
-    found = events.verify()
-    assert found.ok
-    assert "no request is on record" in found.findings[0].message
+    assert faults(events) == [("erased", 44)]
+    assert "no request is on record" in events.verify().problem
 
 
 def test_many_faults_end_the_walk(events: Events, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,8 +310,8 @@ def test_many_faults_end_the_walk(events: Events, store: Store, monkeypatch: pyt
 
 
 def test_signed_heads_are_asked_and_what_they_say_counts(events: Events) -> None:
-    events.check_heads = lambda: [Finding("head_mismatch", 44, "head 3 signs another event 44")]
-    assert faults(events) == [("head_mismatch", 44)]
+    events.check_heads = lambda: [Finding("rewritten", 44, "head 3 signs another event 44")]
+    assert faults(events) == [("rewritten", 44)]
 
 
 def test_it_holds_while_others_append_seal_prune_and_redact(events: Events, store: Store, clock: FakeClock) -> None:

@@ -42,6 +42,7 @@ def test_the_newest_events_come_first(site: httpx.Client, events: list[Any]) -> 
         ({"trace_id": "r", "source": "s1"}, [3, 1]),
         ({"trace_id": "r", "order": "asc", "limit": "2"}, [0, 1]),
         ({"trace_id": "none"}, []),
+        ({"text": "nowhere"}, []),
         ({"trace_id": "r", "since": "2000-01-01T00:00:00+00:00", "until": "2999-01-01T00:00:00Z"}, [4, 3, 2, 1, 0]),
         ({"trace_id": "r", "since": "2999-01-01T00:00:00Z"}, []),
     ],

@@ -18,11 +18,12 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder that only its owner can enter, and make its name durable."""
+    """Create a folder, and those it lies in, that only their owner can enter, and make their names durable."""
     if path.is_dir():
         return
+    make_folder(path.parent)
     with writing(path):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
         sync_folder(path.parent)
 
 

@@ -12,11 +12,11 @@ KINDS: Final[dict[str, str]] = {
     "reordered": "events stand in another order",
     "rewritten": "the chain holds, but it is not the one that was sealed or signed",
     "redacted": "data was removed on purpose",
+    "erased": "data was removed, and nobody asked for it",
     "segment_missing": "an archive file is gone",
     "segment_altered": "an archive file is not the one that was sealed",
     "head_altered": "the file of signed heads was changed",
     "key_changed": "a head was signed with another key",
-    "head_mismatch": "a signed head does not fit the log",
 }
 
 

@@ -255,6 +255,7 @@ def _check_type(name: str) -> None:
 
 def near_types(name: str, known: Sequence[str] = tuple(EVENT_TYPES)) -> list[str]:
     """Return at most three declared types that look like `name`."""
+    known = tuple(dict.fromkeys(known))
     return difflib.get_close_matches(name.replace("_", ".", 1) if "." not in name else name, known, n=3, cutoff=0.6)
 
 

@@ -36,10 +36,10 @@ def verify(store: Store, archive: Archive, check_heads: CheckHeads | None = None
         findings.append(Finding("cut", above.seq + 1, message))
     if check_heads is not None:
         findings += check_heads()
+    findings += [_on_record(store, run) for run in [*below.redactions, *above.redactions][:MAX_RUNS]]
     faults = [finding for finding in findings if finding.fault]
     checked = max(0, min((finding.seq for finding in faults), default=above.seq + 1) - 1)
     problem = faults[0].message if faults else ""
-    findings += [_on_record(store, run) for run in [*below.redactions, *above.redactions][:MAX_RUNS]]
     return Verification(problem, checked, below.redacted + above.redacted, above.previous.hex(), tuple(findings))
 
 
@@ -230,7 +230,9 @@ def _on_record(store: Store, run: tuple[int, int, str]) -> Finding:
     with store.read() as connection:
         query = "SELECT count(*) FROM redactions WHERE seq BETWEEN ? AND ?"
         asked = connection.execute(query, (first, last)).fetchone()[0]
-    return Finding("redacted", first, message if asked > last - first else f"{message}, but no request is on record")
+    if asked > last - first:
+        return Finding("redacted", first, message)
+    return Finding("erased", first, f"{message}, but no request is on record")
 
 
 def _base(store: Store) -> tuple[int, bytes]:

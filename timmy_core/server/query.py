@@ -58,6 +58,7 @@ class EventsParams(Params):
     agent_id: Name | None = None
     trace_id: Name | None = None
     source: Name | None = None
+    text: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     since: Moment | None = None
     until: Moment | None = None
     after: Seq | None = None

@@ -63,11 +63,13 @@ class Charts:
             start, end = _bounds(connection, state, since, until)
             width = max(1, -(-(end - start) // buckets))
             rows = self._rows(state, start, end, {**filters}, by)
-            steps = f"SELECT (ts_us - {start}) // {width} AS step, {by} AS key, count(*) AS n {rows} GROUP BY ALL"
+            steps = (
+                f"SELECT (ts_us - {start}) // {width} AS step, {_read(by)} AS key, count(*) AS n {rows} GROUP BY ALL"
+            )
             query = (
                 f"WITH steps AS MATERIALIZED ({steps}), "  # noqa: S608 - names are checked, values are quoted
                 f"most AS (SELECT key FROM steps GROUP BY key ORDER BY sum(n) DESC, key LIMIT {TOP}), "
-                f"told AS (SELECT step, CASE WHEN {_told(by)} THEN key ELSE {literal(OTHER)} END AS key, n FROM steps) "
+                f"told AS (SELECT step, {_told(by)} AS key, n FROM steps) "
                 f"SELECT make_timestamptz({start} + step * {width}) AS bucket, key, sum(n)::BIGINT AS count "
                 "FROM told GROUP BY ALL ORDER BY bucket, key"
             )
@@ -94,7 +96,12 @@ class Charts:
             raise QueryError(message)
         with self._asking(TIMEOUT_S) as (connection, state):
             rows = self._rows(state, _us(since), _us(until), filters, column)
-            query = f"SELECT {column} AS value, count(*) AS count {rows} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {limit}"
+            counted = f"SELECT {_read(column)} AS value, count(*) AS n {rows} GROUP BY 1"
+            value = "split_part(value, '.', 1)" if column == "family" else "value"
+            query = (
+                f"SELECT {value} AS value, sum(n)::BIGINT AS count FROM ({counted}) "  # noqa: S608 - names are checked
+                f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {limit}"
+            )
             return ask(connection, query, limit=limit, timeout_s=TIMEOUT_S).frame
 
     def percentiles(
@@ -145,18 +152,26 @@ class Charts:
         seqs = listed(filters["seq"]) if "seq" in filters else None
         parts = state.within(since_us, until_us, seqs)
         state.require(parts)
-        conditions = [f"{by} IS NOT NULL", *more]
+        conditions = [*([] if by in _FEW else [f"{by} IS NOT NULL"]), *more]
         conditions += [f"ts_us {sign} {us}" for sign, us in ((">=", since_us), ("<", until_us)) if us is not None]
         for column, wanted in filters.items():
             self._check(column, self._columns)
             values = listed(wanted)
             conditions.append(f"{column} IN ({', '.join(map(literal, values))})" if values else "false")
-        return f"FROM {state.source(parts)} WHERE {' AND '.join(conditions)}"
+        return f"FROM {state.source(parts)} WHERE {' AND '.join(conditions) or 'true'}"
+
+
+def _read(by: str) -> str:
+    """The column that is grouped by while many rows are read."""
+    # A family is cut off its type; once for each type and step is far less often than for each event.
+    return "type" if by == "family" else by
 
 
 def _told(by: str) -> str:
-    """The condition under which a value is told apart from the others."""
-    return "true" if by in _FEW else "key IN (FROM most)"
+    """What becomes of a key once it is counted: its family, itself, or one of the others."""
+    if by == "family":
+        return "split_part(key, '.', 1)"
+    return "key" if by in _FEW else f"CASE WHEN key IN (FROM most) THEN key ELSE {literal(OTHER)} END"
 
 
 def _bounds(
