@@ -36,7 +36,9 @@ def verify(store: Store, archive: Archive, check_heads: CheckHeads | None = None
         findings.append(Finding("cut", above.seq + 1, message))
     if check_heads is not None:
         findings += check_heads()
-    findings += [_on_record(store, run) for run in [*below.redactions, *above.redactions][:MAX_RUNS]]
+    named = {finding.seq for finding in findings}
+    runs = [run for run in [*below.redactions, *above.redactions][:MAX_RUNS] if run[0] not in named]
+    findings += [_on_record(store, run) for run in runs]
     faults = [finding for finding in findings if finding.fault]
     checked = max(0, min((finding.seq for finding in faults), default=above.seq + 1) - 1)
     problem = faults[0].message if faults else ""
