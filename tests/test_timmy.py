@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from timmy_core import open_timmy
-from timmy_core.errors import SettingsError, StoreClosedError, StoreError
+from timmy_core.errors import ProviderError, SettingsError, StoreClosedError, StoreError
 from timmy_core.loop import LoopClosedError
 from timmy_core.settings import Settings
 from timmy_core.testing import FakeClock, ScriptedProvider
@@ -142,3 +142,16 @@ def test_what_is_queued_as_the_process_ends_is_still_written(home: Path) -> None
     subprocess.run([sys.executable, "-W", "error", "-c", code, home], check=True)
     with open_timmy(home) as timmy:
         assert timmy.events.head()[0] == 50
+
+
+def test_a_redacted_attempt_loses_its_words_everywhere(tmp_path: Path) -> None:
+    down = ScriptedProvider("local", ProviderError("server_error", "the secret word is xylophone"))
+    timmy = Timmy(Settings(home=tmp_path, providers=()), providers=[down])
+    timmy.ask_sync("hello?")
+    (failed,) = timmy.events.list(type="llm.failed")
+    assert timmy.sql("SELECT message FROM attempts")["message"].to_list() == ["the secret word is xylophone"]
+    timmy.events.redact(seq=failed.seq, reason="a secret", by="test")
+    assert timmy.sql("SELECT message FROM attempts")["message"].to_list() == [""]
+    assert timmy.frame("attempts")["error_class"].to_list() == ["server_error"]
+    assert timmy.router.status()[0].recent_failures[0].message == ""
+    timmy.shutdown()

@@ -84,6 +84,8 @@ class Timmy:
         self._schedule: Schedule | None = None
         self.store = Store.open(settings.database_path)
         self.events = Events(self.store, self.clock, settings.home)
+        self._metrics = Metrics(self.store, self.events)
+        self.events.retention.redaction.forgetters.append(self._metrics)
         # What a crash left is mended before anything reads or writes; what cannot be is kept to be shown.
         self.unmended = tuple(self.events.mend())
         self._loop = LoopThread("timmy-loop")
@@ -108,7 +110,7 @@ class Timmy:
         limits = self.settings.router
         if providers is None:
             providers = [build_provider(table, limits) for table in self.settings.providers]
-        metrics = Metrics(self.store, self.events)
+        metrics = self._metrics
         cascade = Cascade(
             providers,
             offline=OfflineAnswer(self.settings.toml_path),

@@ -112,6 +112,15 @@ class Metrics:
             for provider, model, state, failures, until in rows
         }
 
+    def forget(self, events: Sequence[tuple[int, str]]) -> None:
+        """Remove the words of attempts whose events are redacted; their figures stay."""
+        seqs = [(seq,) for seq, _ in events]
+        self._store.write(
+            lambda connection: connection.executemany(
+                "UPDATE provider_metrics SET message = '' WHERE event_seq = ? AND message <> ''", seqs
+            )
+        )
+
     def numbers(self, provider: str) -> Numbers:
         """Return what one provider did, by a few bounded queries, each along an index."""
         with self._store.read() as connection:

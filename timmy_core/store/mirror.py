@@ -24,6 +24,7 @@ class Mirror:
         self.spec = spec
         self._store = store
         self._last_key = -1
+        self._erased: list[tuple[str, int]] = []
         self._rows: Sequence[tuple[Any, ...]] | None = None
 
     def create(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -42,7 +43,14 @@ class Mirror:
             f"WHERE {spec.key} > ? ORDER BY {spec.key} LIMIT ?"
         )
         with self._store.read() as reader:
+            erased = reader.execute("SELECT state, count(*) FROM redactions GROUP BY state ORDER BY state").fetchall()
+            if erased != self._erased:
+                # A redaction may have taken words out of rows that were copied already, so all are copied anew.
+                self._last_key = -1
             rows = reader.execute(query, (self._last_key, BATCH)).fetchall()
+        if erased != self._erased:
+            connection.execute(f"DELETE FROM {spec.name}")  # noqa: S608
+            self._erased = erased
         if rows:
             connection.register("fresh", to_polars(spec, [row[1:] for row in rows]))
             connection.execute(f"INSERT INTO {spec.name} SELECT * FROM fresh")  # noqa: S608
