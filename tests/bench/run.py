@@ -1,8 +1,9 @@
 """Run every benchmark, one after the other, and print their tables.
 
-    python tests/bench/run.py [append feed router screen start]
+    python tests/bench/run.py [append feed router screen start log]
 
-Takes about ten minutes and wants a machine that does nothing else; each part alone takes `--rounds` and more.
+Takes about fifteen minutes, with a log of a million events, and wants a machine that does nothing else; each part alone
+takes `--rounds` and more.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PARTS = ("append", "feed", "router", "screen", "start")
+PARTS = ("append", "feed", "router", "screen", "start", "log")
 
 
 def main() -> int:
