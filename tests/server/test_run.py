@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ import httpx
 import pytest
 
 from timmy_core.errors import HomeInUseError, SettingsError
-from timmy_core.server.pages import PAGES, check_notebooks, find_notebooks
+from timmy_core.server.pages import PAGES, Pages, check_notebooks, find_notebooks
 from timmy_core.server.run import Serving, home_lock
 
 Start = Callable[..., Serving]
@@ -218,3 +219,11 @@ def test_missing_pages_are_named(tmp_path: Path) -> None:
 
 def test_the_checkout_has_every_page() -> None:
     assert {page.notebook for page in PAGES} <= {path.name for path in find_notebooks().iterdir()}
+
+
+def test_a_newcomer_without_pytest_is_not_warned_of_it() -> None:
+    Pages(find_notebooks())
+    logger = logging.getLogger("marimo")
+    expected = logging.makeLogRecord({"msg": "pytest is not installed, skipping assertion rewriting"})
+    assert not logger.filter(expected)
+    assert logger.filter(logging.makeLogRecord({"msg": "something else"}))

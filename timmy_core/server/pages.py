@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,7 @@ class Pages:
         import marimo
 
         compile_lock.install()
+        logging.getLogger("marimo").addFilter(is_news)
         self.asset_url = f"/-/marimo-{marimo.__version__}"
         self._static = Path(marimo.__file__).parent / "_static"
         head = notebooks / "ui" / "head.html"
@@ -167,6 +169,11 @@ def _warm_up(ready: Callable[[], None]) -> None:
         import polars  # noqa: F401, ICN001
     finally:
         ready()
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Keep from the terminal what is as it should be: only the tests of the pages need pytest, not their serving."""
+    return "skipping assertion rewriting" not in record.getMessage()
 
 
 async def _to_slash(request: Request) -> Response:
