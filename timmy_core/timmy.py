@@ -22,8 +22,7 @@ from timmy_core.errors import StoreClosedError, StoreError
 from timmy_core.events.events import Events
 from timmy_core.events.explorer import Explorer
 from timmy_core.events.feed import Feed
-from timmy_core.events.frames import PROMOTION, REDACTIONS_FRAME, SEGMENTS_FRAME
-from timmy_core.events.log import EVENTS_FRAME
+from timmy_core.events.frames import EVENTS_FRAME, PROMOTION, REDACTIONS_FRAME, SEGMENTS_FRAME
 from timmy_core.events.model import iso
 from timmy_core.events.questions import Questions
 from timmy_core.events.schedule import SETTLE, JobState, Schedule, upkeep

@@ -9,6 +9,25 @@ from timmy_core.store.lake import FrameSpec, Promotion
 
 PROMOTION: Final = Promotion(PROMOTED)
 
+EVENTS_FRAME: Final = FrameSpec(
+    name="events",
+    source="events",
+    columns={
+        "seq": ("seq", "int"),
+        "ts": ("ts", "time"),
+        "type": ("event_type", "text"),
+        "family": ("substr(event_type, 1, instr(event_type, '.') - 1)", "text"),
+        "source": ("source", "text"),
+        "task_id": ("task_id", "text"),
+        "agent_id": ("agent_id", "text"),
+        "trace_id": ("trace_id", "text"),
+        "data": ("data", "text"),
+        "id": ("id", "text"),
+    },
+    time="ts",
+    key="seq",
+)
+
 SEGMENTS_FRAME: Final = FrameSpec(
     name="segments",
     source="segments",

@@ -32,9 +32,8 @@ from timmy_core.events.selection import (
 from timmy_core.events.text import TextSearch
 from timmy_core.events.verify import CheckHeads, verify
 from timmy_core.store.engine import Connection, Store
-from timmy_core.store.lake import FrameSpec
 
-__all__ = ["BATCH", "EVENTS_FRAME", "MAX_LIST", "MAX_MANY", "EventLog", "Events", "Verification"]
+__all__ = ["BATCH", "MAX_LIST", "MAX_MANY", "EventLog", "Events", "Verification"]
 
 # Named, because inside the class `list` is the method.
 Events: TypeAlias = list[Event]
@@ -361,23 +360,3 @@ def _same(first: Event, again: Prepared) -> Event:
         return first
     message = f"the id {again.id!r} belongs to event {first.seq} with other content; a new event needs a new id"
     raise EventConflictError(message)
-
-
-EVENTS_FRAME: Final = FrameSpec(
-    name="events",
-    source="events",
-    columns={
-        "seq": ("seq", "int"),
-        "ts": ("ts", "time"),
-        "type": ("event_type", "text"),
-        "family": ("substr(event_type, 1, instr(event_type, '.') - 1)", "text"),
-        "source": ("source", "text"),
-        "task_id": ("task_id", "text"),
-        "agent_id": ("agent_id", "text"),
-        "trace_id": ("trace_id", "text"),
-        "data": ("data", "text"),
-        "id": ("id", "text"),
-    },
-    time="ts",
-    key="seq",
-)
