@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,9 +41,45 @@ class RouterSettings(_Section):
 
     deadline_s: Seconds = 60.0
     first_token_s: Seconds = 20.0
+    between_tokens_s: Seconds = 15.0
+    body_s: Seconds = 60.0  # from the headers to the end of an answer that is not streamed
+    min_chars_per_s: float = Field(default=1.0, ge=0, le=10_000)  # of a stream, after its first token; 0: any
     connect_s: Seconds = 3.0
+    load_s: Seconds = 600.0  # a local model's cold load has a budget of its own
     reset_timeout_s: Seconds = 60.0
+    max_reset_s: Seconds = 600.0
     failure_threshold: int = Field(default=5, ge=1, le=1000)
+    failure_rate: float = Field(default=0.5, gt=0, le=1)  # of the last 20 calls, when there were at least 5
+    slow_call_s: Seconds | None = None  # a whole answer slower than this counts as slow; None: none does
+    retry_percent: int = Field(default=10, ge=0, le=100)  # how much traffic retries may add
+    max_concurrency: int = Field(default=32, ge=1, le=10_000)  # calls at once to one provider
+    max_waiting: int = Field(default=64, ge=0, le=100_000)  # callers that may wait for one of these
+    hedge: bool = False
+    record_content: Literal["off", "hash", "full"] = "off"
+
+
+Usd = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=6)]
+
+
+class Budget(_Section):
+    """How much may be spent in one calendar day and month of UTC; None is no limit."""
+
+    day_usd: Usd | None = None
+    month_usd: Usd | None = None
+
+
+class BudgetSettings(Budget):
+    """What all may spend together, and single agents."""
+
+    agents: dict[str, Budget] = Field(default_factory=dict)
+
+
+class PriceSettings(_Section):
+    """What a provider's tokens cost, in US dollars for a million; it wins over the price file."""
+
+    input: Usd
+    output: Usd
+    cached_input: Usd | None = None
 
 
 class ProviderSettings(_Section):
@@ -56,6 +93,11 @@ class ProviderSettings(_Section):
     priority: int = Field(default=100, ge=0, le=10_000)
     enabled: bool = True
     first_token_s: Seconds | None = None
+    context_tokens: int | None = Field(default=None, ge=256, le=100_000_000)
+    max_concurrency: int | None = Field(default=None, ge=1, le=10_000)
+    local: bool | None = None  # None: it is where base_url is this machine
+    price: PriceSettings | None = None
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")  # of airllm
     unset_variables: tuple[str, ...] = ()
 
 
@@ -127,6 +169,7 @@ class Settings(BaseSettings):
     home: Path
     server: ServerSettings = ServerSettings()
     router: RouterSettings = RouterSettings()
+    budget: BudgetSettings = BudgetSettings()
     agent: AgentSettings = AgentSettings()
     log: LogSettings = LogSettings()
     upgrades: UpgradeSettings = UpgradeSettings()
@@ -307,6 +350,7 @@ def _known_keys(loc: tuple[Any, ...]) -> str:
     sections: dict[str, type[BaseModel]] = {
         "server": ServerSettings,
         "router": RouterSettings,
+        "budget": BudgetSettings,
         "agent": AgentSettings,
         "log": LogSettings,
         "upgrades": UpgradeSettings,

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from timmy_core.cli.console import Home, err, out
-from timmy_core.router.chat import Answer, Delta, Switch
+from timmy_core.router.chat import Answer, Delta, Done, Switch
 from timmy_core.timmy import Timmy, open_timmy
 
 
@@ -52,8 +52,9 @@ def _answer(timmy: Timmy, question: str, session: str) -> Answer | None:
             if isinstance(part, Delta):
                 out.out(part.text, end="", highlight=False)
             elif isinstance(part, Switch):
-                err.print(f"\n[yellow]{escape(part.from_provider)} failed ({escape(part.reason)}); starting again.[/]")
-            else:
+                how = "going on" if part.continues else "starting again"
+                err.print(f"\n[yellow]{escape(part.from_provider)} failed ({escape(part.reason)}); {how}.[/]")
+            elif isinstance(part, Done):
                 answer = part.answer
     except KeyboardInterrupt:
         parts.close()

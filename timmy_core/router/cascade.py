@@ -30,8 +30,8 @@ from timmy_core.router.chat import (
     StreamPart,
     Switch,
     Usage,
-    as_messages,
 )
+from timmy_core.router.history import as_messages
 from timmy_core.router.record import CircuitRecord, NoRecorder, Origin, Recorder, UnansweredRecord
 from timmy_core.settings import RouterSettings
 

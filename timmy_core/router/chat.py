@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 Circuit = Literal["closed", "open", "half_open"]
+Outcome = Literal["completed", "failed", "skipped", "cancelled"]
 
 
 class ErrorClass(StrEnum):
@@ -31,16 +32,53 @@ class ErrorClass(StrEnum):
     TRUNCATED = "stream_truncated"
     EMPTY = "empty_answer"
     CANCELLED = "cancelled"
-    CIRCUIT_OPEN = "circuit_open"  # not asked at all: the breaker did not admit
-    DEADLINE = "deadline_exceeded"  # not asked at all: no time was left
+    LOADING = "model_loading"  # it is up and reads the model into memory; says nothing about its health
+    HEDGE_LOST = "hedge_lost"  # another provider's first token came first, so this one was cancelled
+    # Not asked at all, because
+    CIRCUIT_OPEN = "circuit_open"  # the breaker did not admit
+    ISOLATED = "isolated"  # somebody took it out by hand
+    DISABLED = "disabled"  # it is switched off
+    BUSY = "concurrency_full"  # as many calls as it may have are under way, and as many wait
+    BUDGET = "budget_exhausted"  # the call could cost more than is left, or nobody knows what it costs
+    NOT_LOCAL = "not_local"  # the request may not leave this machine
+    DEADLINE = "deadline_exceeded"  # no time was left
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that goes with a message."""
+
+    media_type: str  # such as "image/png"
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's wish to have a tool called; in a stream it comes whole, once its arguments are complete."""
+
+    id: str
+    name: str
+    arguments: str  # the JSON text of an object, as the model wrote it
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool that a model may ask for."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]  # the JSON schema of its arguments
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation, in a form that each door renders for its own provider."""
 
     role: Role
-    content: str
+    content: str = ""
+    images: tuple[Image, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()  # of an assistant
+    tool_call_id: str | None = None  # of a tool: which call this is the result of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +91,23 @@ class ChatRequest:
     first_token_s: float
     max_tokens: int | None = None
     temperature: float | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"  # "auto", "required", "none", or the name of a tool
+    json_mode: bool = False  # the answer has to be one JSON object
+    json_schema: Mapping[str, Any] | None = None  # and of this form
+    prefill: str = ""  # how the answer begins already; the provider goes on from there
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens as the provider reported them; None where it did not."""
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: int | None = None  # all of them, those from a cache included
+    output_tokens: int | None = None  # all of them, those spent on thinking included
+    cached_tokens: int | None = None  # of the input: read from the provider's cache
+    reasoning_tokens: int | None = None  # of the output: spent on thinking
+    cache_write_tokens: int | None = None  # of the input: written to the provider's cache
+    estimated: bool = False  # ours, by a rule of thumb, because the provider said nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +118,7 @@ class Chunk:
     finish_reason: str | None = None
     usage: Usage | None = None
     model: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +129,7 @@ class Completion:
     finish_reason: str
     usage: Usage
     model: str
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +138,14 @@ class Attempt:
 
     provider: str
     model: str
-    outcome: Literal["completed", "failed", "skipped", "cancelled"]
+    outcome: Outcome
     latency_ms: float = 0.0
     first_token_ms: float | None = None
     error_class: str | None = None
     message: str = ""
     advice: str = ""
+    cost_microusd: int | None = None  # None where it is not known; 0 where nothing was asked
+    why: Literal["cascade", "retry", "hedge"] = "cascade"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +156,13 @@ class Answer:
     provider: str
     model: str
     usage: Usage
-    cost_microusd: int | None  # None where the price is not known
+    cost_microusd: int | None  # of all attempts together; None where a price is not known
     attempts: tuple[Attempt, ...]
     trace_id: str
     offline: bool
     latency_ms: float
     finish_reason: str = "stop"
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +174,12 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """The provider failed after it had begun: what was shown is void and the answer starts again."""
+    """The provider failed after it had begun: what was shown is void, unless the next one `continues` it."""
 
     from_provider: str
     to_provider: str
     reason: str
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +189,7 @@ class Done:
     answer: Answer
 
 
-StreamPart = Delta | Switch | Done
+StreamPart = Delta | ToolCall | Switch | Done
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +245,16 @@ class Provider(Protocol):
     priority: int
     first_token_s: float | None  # its own limit; None where the router's holds
     free: bool  # a call costs nothing, because it runs on a machine of the owner's
+    local: bool  # what it is asked does not leave the owner's machines
+    can_prefill: bool  # it can go on from the beginning of an answer that another one gave
+    max_concurrency: int | None  # its own limit; None where the router's holds
 
     def problem(self) -> tuple[str, str] | None:
         """Return (what is missing, what to do) when it cannot be asked at all; does no I/O."""
+        ...
+
+    def window_tokens(self, model: str) -> int | None:
+        """Return how many tokens a question and its answer may have together; None where that is not known."""
         ...
 
     async def chat(self, request: ChatRequest) -> Completion:
@@ -215,29 +275,3 @@ class Provider(Protocol):
     async def close(self) -> None:
         """Close every socket."""
         ...
-
-
-def as_messages(messages: Sequence[Message | Mapping[str, str]]) -> tuple[Message, ...]:
-    """Return canonical messages from `{"role": ..., "content": ...}` mappings or `Message`s.
-
-    Raises:
-        ValueError: no messages, an unknown role, or content that is not text.
-    """
-    result = tuple(_as_message(message) for message in messages)
-    if not result:
-        text = "no message was given; expected at least one, such as {'role': 'user', 'content': 'hi'}"
-        raise ValueError(text)
-    return result
-
-
-def _as_message(message: Message | Mapping[str, str]) -> Message:
-    if isinstance(message, Message):
-        return message
-    role, content = message.get("role"), message.get("content")
-    if role not in ("system", "user", "assistant"):
-        text = f"message role {role!r} is not known; expected 'system', 'user' or 'assistant'"
-        raise ValueError(text)
-    if not isinstance(content, str):
-        text = f"message content has to be text, not {type(content).__name__}"
-        raise ValueError(text)  # noqa: TRY004 - one error for every wrong message
-    return Message(cast("Role", role), content)

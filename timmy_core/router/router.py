@@ -11,7 +11,8 @@ from timmy_core.clock import new_id
 from timmy_core.errors import RouterError
 from timmy_core.loop import LoopThread
 from timmy_core.router.cascade import Cascade
-from timmy_core.router.chat import Answer, Health, Message, Provider, ProviderStatus, StreamPart, as_messages
+from timmy_core.router.chat import Answer, Health, Message, Provider, ProviderStatus, StreamPart
+from timmy_core.router.history import as_messages
 from timmy_core.router.metrics import Numbers
 from timmy_core.router.record import Origin
 

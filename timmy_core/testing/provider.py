@@ -33,6 +33,10 @@ class ScriptedProvider:
         missing: (what is missing, what to do) for a provider that cannot be asked at all.
         free: whether a call costs nothing.
         first_token_s: its own limit for the first token.
+        local: whether it counts as on this machine.
+        can_prefill: whether it can go on from the beginning of an answer.
+        max_concurrency: how many calls it takes at once.
+        window: how many tokens it can take; None where that is not known.
     """
 
     kind = "scripted"
@@ -46,6 +50,10 @@ class ScriptedProvider:
         missing: tuple[str, str] | None = None,
         free: bool = True,
         first_token_s: float | None = None,
+        local: bool = True,
+        can_prefill: bool = False,
+        max_concurrency: int | None = None,
+        window: int | None = None,
     ) -> None:
         self.name = name
         self.kind = type(self).kind
@@ -54,6 +62,10 @@ class ScriptedProvider:
         self.priority = priority
         self.first_token_s = first_token_s
         self.free = free
+        self.local = local
+        self.can_prefill = can_prefill
+        self.max_concurrency = max_concurrency
+        self._window = window
         self.requests: list[ChatRequest] = []
         self.cancelled = 0
         self.closed = False
@@ -67,6 +79,11 @@ class ScriptedProvider:
     def problem(self) -> tuple[str, str] | None:
         """Return what is missing, if anything is."""
         return self._missing
+
+    def window_tokens(self, model: str) -> int | None:
+        """Return the window it was given."""
+        del model
+        return self._window
 
     async def chat(self, request: ChatRequest) -> Completion:
         """Follow the next entry to its end and return the whole."""

@@ -13,6 +13,9 @@ class AbsentDoor:
     """Stands in the cascade with what is missing, so that nobody wonders where the provider went."""
 
     free = True
+    local = True
+    can_prefill = False
+    max_concurrency: int | None = None
 
     def __init__(self, settings: ProviderSettings, problem: str, advice: str) -> None:
         self.name = settings.name
@@ -26,6 +29,11 @@ class AbsentDoor:
     def problem(self) -> tuple[str, str]:
         """Return what is missing and what to do."""
         return self._problem
+
+    def window_tokens(self, model: str) -> int | None:
+        """Nothing is known of it."""
+        del model
+        return None
 
     async def chat(self, request: ChatRequest) -> Completion:
         """Refuse."""

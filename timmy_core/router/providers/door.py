@@ -56,6 +56,7 @@ class Door(ABC):
     default_url: ClassVar[str]
     needs_key: ClassVar[bool]  # at its own address; a server of somebody else's decides for itself
     lists_all: ClassVar[bool]  # a model that its list does not name cannot be asked
+    can_prefill: bool = False
     advice: ClassVar[Mapping[ErrorClass, str]] = {}
 
     def __init__(self, settings: ProviderSettings, router: RouterSettings) -> None:
@@ -66,7 +67,10 @@ class Door(ABC):
         self.first_token_s = settings.first_token_s
         self.base_url = settings.base_url or self.default_url
         self.loopback = is_loopback(self.base_url)
-        self.free = self.loopback
+        self.free = self.loopback if settings.price is None else False
+        self.local = self.loopback if settings.local is None else settings.local
+        self.max_concurrency = settings.max_concurrency
+        self._window = settings.context_tokens
         self.connect_s = router.connect_s
         self._key = settings.api_key.get_secret_value() if settings.api_key is not None else None
         self._problem = self._find_problem(settings)
@@ -103,6 +107,11 @@ class Door(ABC):
     def problem(self) -> tuple[str, str] | None:
         """Return (what is missing, what to do) when it cannot be asked at all; does no I/O."""
         return self._problem
+
+    def window_tokens(self, model: str) -> int | None:
+        """Return how many tokens a question and its answer may have together, where that was configured."""
+        del model
+        return self._window
 
     async def chat(self, request: ChatRequest) -> Completion:
         """Return the whole answer.
