@@ -66,10 +66,16 @@ def found(asked, timmy):
 
 
 @app.cell
-def headline(counted, found, pulse, timmy):
+def headline(found, pulse, timmy):
     pulse.value
     latest = timmy.events.list(limit=1)
-    frame.header("Events", exploring.headline(found, counted, timmy.events.head()[0], latest[0].ts if latest else None))
+    frame.header("Events", exploring.headline(found, timmy.events.head()[0], latest[0].ts if latest else None))
+
+
+@app.cell
+def matching(counted, found):
+    said = exploring.matching(found, counted)
+    mo.Html(f'<p class="tw-line tw-matching">{said}</p>') if said else None
 
 
 @app.cell
@@ -78,9 +84,9 @@ def controls(asked):
 
 
 @app.cell
-def counting(asked, found, shown, timmy):
+def counting(asked, found, laid, timmy):
     # The rows come first: counting a large log anew can take a while.
-    shown
+    laid
     counted = exploring.count(timmy, found)
     asked.widget.facets = counted.facets
     return (counted,)
@@ -123,9 +129,12 @@ def showing(found, listed, timmy):
 
 
 @app.cell
-def table(found, listed, query, timmy):
+def table(found, listed, query, shown, timmy):
+    shown
     instead = exploring.trouble(found.problem) if found.problem else exploring.nothing(query, timmy.events.head()[0])
+    laid = True
     listed if found.events else mo.Html(instead)
+    return (laid,)
 
 
 @app.cell

@@ -110,7 +110,7 @@ def test_frames_hold_the_newest_rows_oldest_first(tmp_path: Path) -> None:
     for call, said in (
         (
             lambda: timmy.frame("nothing"),
-            "expected one of attempts, circuits, events, providers, redactions, segments, turns",
+            "expected one of attempts, circuits, events, providers, redactions, segments, spending, turns",
         ),
         (lambda: timmy.frame("events", colour="red"), "no column 'colour'"),
         (lambda: timmy.frame("events", limit=0), "out of range"),
@@ -145,13 +145,13 @@ def test_what_is_queued_as_the_process_ends_is_still_written(home: Path) -> None
 
 
 def test_a_redacted_attempt_loses_its_words_everywhere(tmp_path: Path) -> None:
-    down = ScriptedProvider("local", ProviderError("server_error", "the secret word is xylophone"))
+    down = ScriptedProvider("local", ProviderError("bad_request", "the secret word is xylophone"))
     timmy = Timmy(Settings(home=tmp_path, providers=()), providers=[down])
     timmy.ask_sync("hello?")
     (failed,) = timmy.events.list(type="llm.failed")
     assert timmy.sql("SELECT message FROM attempts")["message"].to_list() == ["the secret word is xylophone"]
     timmy.events.redact(seq=failed.seq, reason="a secret", by="test")
     assert timmy.sql("SELECT message FROM attempts")["message"].to_list() == [""]
-    assert timmy.frame("attempts")["error_class"].to_list() == ["server_error"]
+    assert timmy.frame("attempts")["error_class"].to_list() == ["bad_request"]
     assert timmy.router.status()[0].recent_failures[0].message == ""
     timmy.shutdown()

@@ -81,5 +81,17 @@ class ProviderError(RouterError):
         self.retry_after_s = retry_after_s
 
 
+class StreamBrokenError(RouterError):
+    """A stream broke after a tool call had been passed on, so no other provider may answer instead."""
+
+
+class UnknownProviderError(RouterError):
+    """No provider has that name; the message names those that there are."""
+
+
+class ControlError(RouterError):
+    """A provider cannot be steered like that; the message names the choices."""
+
+
 class QuestionError(TimmyError):
     """The question or the session's name cannot be used."""

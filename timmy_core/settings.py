@@ -8,14 +8,14 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariableError
 
 from timmy_core.errors import SettingsError
-from timmy_core.settings_file import line_of
+from timmy_core.settings_file import explain, line_of
 
 ProviderKind = Literal["ollama", "airllm", "openai", "anthropic"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -57,6 +57,20 @@ class RouterSettings(_Section):
     hedge: bool = False
     record_content: Literal["off", "hash", "full"] = "off"
 
+    @model_validator(mode="after")
+    def _resets_in_order(self) -> RouterSettings:
+        if self.max_reset_s >= self.reset_timeout_s:
+            return self
+        if "max_reset_s" not in self.model_fields_set:
+            # The default bound gives way, so that a long reset_timeout_s needs no second key.
+            object.__setattr__(self, "max_reset_s", self.reset_timeout_s)
+            return self
+        text = (
+            f"max_reset_s is {self.max_reset_s:g}, less than reset_timeout_s, {self.reset_timeout_s:g}; "
+            "it is how far that time may double, so raise it or leave it out"
+        )
+        raise ValueError(text)
+
 
 Usd = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=6)]
 
@@ -66,6 +80,16 @@ class Budget(_Section):
 
     day_usd: Usd | None = None
     month_usd: Usd | None = None
+
+    @model_validator(mode="after")
+    def _a_month_has_days(self) -> Self:
+        if self.day_usd is None or self.month_usd is None or self.day_usd <= self.month_usd:
+            return self
+        text = (
+            f"day_usd is {self.day_usd}, more than month_usd, {self.month_usd}, so the day's limit would never be "
+            "reached; lower day_usd, raise month_usd, or leave one out"
+        )
+        raise ValueError(text)
 
 
 class BudgetSettings(Budget):
@@ -80,6 +104,16 @@ class PriceSettings(_Section):
     input: Usd
     output: Usd
     cached_input: Usd | None = None
+
+    @model_validator(mode="after")
+    def _the_cache_is_no_dearer(self) -> PriceSettings:
+        if self.cached_input is None or self.cached_input <= self.input:
+            return self
+        text = (
+            f"cached_input is {self.cached_input}, more than input, {self.input}; what comes from a provider's cache "
+            "is cheaper: exchange the two, or leave cached_input out"
+        )
+        raise ValueError(text)
 
 
 class ProviderSettings(_Section):
@@ -98,7 +132,16 @@ class ProviderSettings(_Section):
     local: bool | None = None  # None: it is where base_url is this machine
     price: PriceSettings | None = None
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")  # of airllm
+    trust_remote_code: bool = False  # of airllm: run the code that comes with a model
     unset_variables: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _keys_fit_the_kind(self) -> ProviderSettings:
+        for key in ("device", "trust_remote_code"):
+            if self.kind != "airllm" and key in self.model_fields_set:
+                text = f'{key} is for kind = "airllm" alone, and this one is {self.kind!r}; remove it'
+                raise ValueError(text)
+        return self
 
 
 class AgentSettings(_Section):
@@ -255,7 +298,7 @@ def load_settings(home: str | Path | None = None) -> Settings:
         # The home comes from here alone, so TIMMY_HOME must not override an explicit argument.
         return Settings(**expanded, home=root).model_copy(update={"home": root})
     except ValidationError as error:
-        raise SettingsError(_explain(error, text, path)) from None
+        raise SettingsError(explain(error, text, path, Settings, os.environ)) from None
     except UnreadableVariableError as error:
         message = f"{error}; expected JSON, or single keys such as TIMMY_ROUTER__DEADLINE_S=60"
         raise SettingsError(message) from None
@@ -324,39 +367,3 @@ def _substitute(value: Any, environment: Mapping[str, str]) -> tuple[Any, list[s
         items = [_substitute(item, environment) for item in value]
         return [item[0] for item in items], [name for item in items for name in item[1]]
     return value, []
-
-
-def _explain(error: ValidationError, text: str, path: Path) -> str:
-    problems = [_explain_one(dict(problem), text, path) for problem in error.errors(include_url=False)]
-    return "; ".join(problems)
-
-
-def _explain_one(problem: dict[str, Any], text: str, path: Path) -> str:
-    loc = tuple(problem["loc"])
-    name = ".".join(str(part) for part in loc) or "the whole"
-    what = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        what = f"this key is not known; {_known_keys(loc)}"
-    variable = "TIMMY_" + "__".join(str(part) for part in loc).upper()
-    if len(loc) > 1 and variable in os.environ:
-        return f"environment variable {variable}: {what}"
-    line = line_of(text, loc)
-    where = f"{path}, line {line}" if line else f"{path}"
-    return f"{where}: {name}: {what}"
-
-
-def _known_keys(loc: tuple[Any, ...]) -> str:
-    model: type[BaseModel] = Settings
-    sections: dict[str, type[BaseModel]] = {
-        "server": ServerSettings,
-        "router": RouterSettings,
-        "budget": BudgetSettings,
-        "agent": AgentSettings,
-        "log": LogSettings,
-        "upgrades": UpgradeSettings,
-        "providers": ProviderSettings,
-    }
-    if len(loc) > 1:
-        model = sections.get(str(loc[0]), Settings)
-    keys = sorted(set(model.model_fields) - {"home", "unset_variables"})
-    return "expected one of " + ", ".join(keys)

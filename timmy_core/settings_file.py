@@ -1,15 +1,26 @@
-"""The text of `timmy.toml`: the commented one that a new home gets, and where in it a key stands."""
+"""The text of `timmy.toml`: the commented one that a new home gets, where in it a key stands, and what is wrong."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel, ValidationError
 
 _TABLE = re.compile(r"^\s*(?P<open>\[\[?)\s*(?P<name>[^\]]+?)\s*\]\]?")
 _KEY = re.compile(r"^\s*(?P<name>[A-Za-z0-9_\-\"']+)\s*=")
+
+# What pydantic says in words of its own, said so that it can be mended.
+_MENDING: Final[Mapping[str, str]] = {
+    "missing": "it is missing; add it here",
+    "decimal_max_places": "at most 6 digits may stand behind the point: a millionth of a dollar is the smallest amount",
+    "decimal_type": "expected an amount of US dollars, such as 0.5",
+    "decimal_parsing": "expected an amount of US dollars, such as 0.5",
+    "int_from_float": "expected a whole number",
+}
 
 TEMPLATE: Final = """\
 # Timmy Workbench. Every key with its default is in docs/reference/configuration.md.
@@ -99,3 +110,47 @@ def _keys(text: str) -> Iterator[tuple[int, tuple[Any, ...], str | None]]:
         key = _KEY.match(line)
         if key:
             yield number, table, key["name"].strip("\"'")
+
+
+def explain(
+    error: ValidationError, text: str, path: Path, root: type[BaseModel], environment: Mapping[str, str]
+) -> str:
+    """Return what is wrong, each with its line and key or its variable, and what to do; never a value."""
+    problems = [
+        _explain_one(dict(problem), text, path, root, environment) for problem in error.errors(include_url=False)
+    ]
+    return "; ".join(problems)
+
+
+def _explain_one(
+    problem: dict[str, Any], text: str, path: Path, root: type[BaseModel], environment: Mapping[str, str]
+) -> str:
+    loc = tuple(problem["loc"])
+    name = ".".join(str(part) for part in loc) or "the whole"
+    what = _MENDING.get(problem["type"], str(problem["msg"]).removeprefix("Value error, "))
+    if problem["type"] == "extra_forbidden":
+        what = f"this key is not known; {_known_keys(loc, root)}"
+    variable = "TIMMY_" + "__".join(str(part) for part in loc).upper()
+    if len(loc) > 1 and variable in environment:
+        return f"environment variable {variable}: {what}"
+    line = line_of(text, loc)
+    where = f"{path}, line {line}" if line else f"{path}"
+    return f"{where}: {name}: {what}"
+
+
+def _known_keys(loc: tuple[Any, ...], root: type[BaseModel]) -> str:
+    """Say what may stand where the last of `loc` stands."""
+    model = root
+    for part in loc[:-1]:
+        field = model.model_fields.get(str(part))
+        # A list's index or a mapping's key is no field; what it leads to was found with the field before it.
+        model = model if field is None else _section(field.annotation) or model
+    keys = sorted(set(model.model_fields) - {"home", "unset_variables"})
+    return "expected one of " + ", ".join(keys)
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field's type is or holds: itself, or inside a tuple, a mapping or an option."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for found in map(_section, get_args(annotation)) if found is not None), None)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -27,13 +27,14 @@ from timmy_core.events.model import iso
 from timmy_core.events.questions import Questions
 from timmy_core.events.schedule import SETTLE, JobState, Schedule, upkeep
 from timmy_core.events.views import Views
+from timmy_core.events.wanted import Wanted
 from timmy_core.loop import BridgedStream, LoopThread, SyncStream
-from timmy_core.router.cascade import Cascade, Limits
+from timmy_core.router.budget import Budgets
+from timmy_core.router.build import build_router
 from timmy_core.router.chat import Answer, Provider, ProviderStatus, StreamPart
-from timmy_core.router.frames import ATTEMPTS_FRAME, CIRCUITS_FRAME, PROVIDERS_FRAME
+from timmy_core.router.frames import ATTEMPTS_FRAME, CIRCUITS_FRAME, PROVIDERS_FRAME, SPENDING_FRAME
 from timmy_core.router.metrics import Metrics
-from timmy_core.router.providers import build_provider
-from timmy_core.router.providers.offline import OfflineAnswer
+from timmy_core.router.reload import Problem
 from timmy_core.router.router import Router
 from timmy_core.settings import Settings, load_settings
 from timmy_core.store.engine import Store
@@ -61,6 +62,7 @@ class Status:
     questions: int
     database_bytes: int
     providers: tuple[ProviderStatus, ...]
+    problem: Problem | None  # why a changed configuration is not used
     upkeep: tuple[JobState, ...]  # what the serving process does by itself; empty in any other
 
     def as_dict(self) -> dict[str, Any]:
@@ -83,14 +85,16 @@ class Timmy:
         self._schedule: Schedule | None = None
         self.store = Store.open(settings.database_path)
         self.events = Events(self.store, self.clock, settings.home)
-        self._metrics = Metrics(self.store, self.events)
+        self._metrics = Metrics(
+            self.store, self.events, content=settings.router.record_content, blobs=self.events.blobs
+        )
         self.events.retention.redaction.forgetters.append(self._metrics)
         # What a crash left is mended before anything reads or writes; what cannot be is kept to be shown.
         self.unmended = tuple(self.events.mend())
         self._loop = LoopThread("timmy-loop")
         self._lake = self._wire_lake()
         self.questions = Questions(self.events, self._lake)
-        self.explorer = Explorer(self.events, self._lake)
+        self.explorer = Explorer(self.events, self._lake, self.clock)
         self.views = Views(self.store, self.clock)
         self.router = self._wire_router(providers)
         self._agent = Agent(
@@ -102,52 +106,67 @@ class Timmy:
             return [finding.message for finding in self.events.mend(thorough=True)]
 
         log = (EVENTS_FRAME, SEGMENTS_FRAME, REDACTIONS_FRAME)
-        rooms = (ATTEMPTS_FRAME, PROVIDERS_FRAME, CIRCUITS_FRAME, TURNS_FRAME)
+        rooms = (ATTEMPTS_FRAME, PROVIDERS_FRAME, CIRCUITS_FRAME, SPENDING_FRAME, TURNS_FRAME)
         return Lake(self.store, (*log, *rooms), folder=self.events.archive.folder, promotion=PROMOTION, mend=mend)
 
     def _wire_router(self, providers: Sequence[Provider] | None) -> Router:
-        limits = self.settings.router
-        if providers is None:
-            providers = [build_provider(table, limits) for table in self.settings.providers]
-        metrics = self._metrics
-        cascade = Cascade(
-            providers,
-            offline=OfflineAnswer(self.settings.toml_path),
-            limits=Limits.from_settings(limits),
+        settings = self.settings
+        budgets = Budgets(self.store, self.events, self.clock, settings)
+
+        def put(changed: Settings) -> None:
+            self.settings = changed
+            self._metrics.configure(changed)
+            budgets.configure(changed)
+
+        return build_router(
+            settings,
+            store=self.store,
+            events=self.events,
             clock=self.clock,
-            recorder=metrics,
-            circuits=metrics.circuits(),
+            loop=self._loop,
+            metrics=self._metrics,
+            budgets=budgets,
+            providers=providers,
+            listeners=(put,),
         )
-        return Router(cascade, self._loop, metrics)
 
     # Asking --------------------------------------------------------------------------------------------------
 
-    async def ask(self, text: str, *, session: str = "default", deadline_s: float | None = None) -> Answer:
+    async def ask(
+        self, text: str, *, session: str = "default", deadline_s: float | None = None, local_only: bool = False
+    ) -> Answer:
         """Ask Timmy in a session; the answer names its provider, and says so when none answered.
 
-        Question, answer and every attempt's event are durable when this returns.
+        Question, answer and every attempt's event are durable when this returns. With `local_only` nothing of it
+        leaves this machine.
 
         Raises:
             QuestionError: the question is empty or too long, or the session's name is not usable.
             StoreError: the question or the answer could not be kept.
         """
-        return cast("Answer", await self._loop.call(self._agent.ask(text, session=session, deadline_s=deadline_s)))
+        work = self._agent.ask(text, session=session, deadline_s=deadline_s, local_only=local_only)
+        return cast("Answer", await self._loop.call(work))
 
-    def ask_sync(self, text: str, *, session: str = "default", deadline_s: float | None = None) -> Answer:
+    def ask_sync(
+        self, text: str, *, session: str = "default", deadline_s: float | None = None, local_only: bool = False
+    ) -> Answer:
         """Do as `ask`, for a plain thread or a notebook cell."""
-        return cast("Answer", self._loop.run(self._agent.ask(text, session=session, deadline_s=deadline_s)))
+        work = self._agent.ask(text, session=session, deadline_s=deadline_s, local_only=local_only)
+        return cast("Answer", self._loop.run(work))
 
     def ask_stream(
-        self, text: str, *, session: str = "default", deadline_s: float | None = None
+        self, text: str, *, session: str = "default", deadline_s: float | None = None, local_only: bool = False
     ) -> BridgedStream[StreamPart]:
         """Yield the answer as it comes: `Delta`, `Switch`, and last `Done` with the whole, durable answer."""
-        return self._loop.stream(lambda: self._agent.ask_stream(text, session=session, deadline_s=deadline_s))
+        ask = partial(self._agent.ask_stream, text, session=session, deadline_s=deadline_s, local_only=local_only)
+        return self._loop.stream(ask)
 
     def ask_stream_sync(
-        self, text: str, *, session: str = "default", deadline_s: float | None = None
+        self, text: str, *, session: str = "default", deadline_s: float | None = None, local_only: bool = False
     ) -> SyncStream[StreamPart]:
         """Do as `ask_stream`, for a plain thread."""
-        return self._loop.stream_sync(lambda: self._agent.ask_stream(text, session=session, deadline_s=deadline_s))
+        ask = partial(self._agent.ask_stream, text, session=session, deadline_s=deadline_s, local_only=local_only)
+        return self._loop.stream_sync(ask)
 
     def history(self, session: str = "default", *, limit: int = 50) -> list[Turn]:
         """Return the latest turns of a session, oldest first."""
@@ -199,6 +218,7 @@ class Timmy:
     def _warm(self) -> None:
         try:
             self._lake.warm()
+            self.explorer.counts(Wanted())
         except StoreClosedError:
             return
         except StoreError as error:
@@ -225,6 +245,7 @@ class Timmy:
             questions=self._agent.questions(),
             database_bytes=self.store.size_bytes(),
             providers=tuple(self.router.status()),
+            problem=self.router.config().problem,
             upkeep=self._schedule.states() if self._schedule else (),
         )
 

@@ -70,11 +70,8 @@ def count(timmy: Timmy, found: Found) -> Counted:
     if found.problem:
         return Counted()
     try:
-        return Counted(
-            counts=charts.few(timmy.explorer.histogram(found.wanted, by=found.by)),
-            facets=timmy.explorer.facets(found.wanted),
-            sql=timmy.explorer.query(found.wanted, by=found.by),
-        )
+        counted = timmy.explorer.counts(found.wanted, by=found.by)
+        return Counted(counts=charts.few(counted.over_time), facets=counted.facets, sql=counted.sql)
     except TimmyError as error:
         return Counted(problem=str(error))
 
@@ -121,18 +118,25 @@ def exporting(timmy: Timmy) -> Callable[[str, Mapping[str, str]], Iterable[tuple
 # Words -------------------------------------------------------------------------------------------------------
 
 
-def headline(found: Found, counted: Counted, head: int, last: datetime | None) -> str:
-    """Answer what the log holds, what of it matches, and whether something failed. HTML."""
+def headline(found: Found, head: int, last: datetime | None) -> str:
+    """Answer what the log holds, without counting. HTML."""
     if not head:
         return "<strong>No event yet.</strong> Ask Timmy something on <a href='/'>Home</a>, and it is recorded here."
     recorded = f"<strong>{parts.plural(head, 'event')}</strong>"
     if found.problem:
         return f"{recorded} are recorded, but this cannot be looked up."
+    return f"{recorded}; the last one of all came {parts.ago(last)}."
+
+
+def matching(found: Found, counted: Counted) -> str:
+    """Answer what of the log matches, and whether something failed; empty where that goes without saying. HTML."""
+    if found.problem:
+        return ""
     if counted.problem:
-        return f"{recorded} are recorded; those that match were not counted: {escape(counted.problem)}."
-    if found.wanted.described():
-        recorded = f"<strong>{parts.count(counted.total)}</strong> of {parts.plural(head, 'event')} match"
-    return "; ".join([recorded, *_failures(found, counted), f"the last one of all came {parts.ago(last)}"]) + "."
+        return f"Those that match were not counted: {escape(counted.problem)}."
+    matched = [f"<strong>{parts.count(counted.total)}</strong> match"] if found.wanted.described() else []
+    said = "; ".join([*matched, *_failures(found, counted)])
+    return f"{said}." if said else ""
 
 
 def _failures(found: Found, counted: Counted) -> list[str]:

@@ -7,6 +7,9 @@ A colour never stands alone: an icon or a word is always beside it.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
+
 LIGHT_GROUND = "#fafaf9"
 DARK_GROUND = "#131517"
 
@@ -39,6 +42,9 @@ PROVIDERS: dict[str, str] = {
     "offline": "#717a84",
 }
 
+# For the second provider of a kind, and the third: as far from the five above as there is room.
+SPARE: tuple[str, ...] = ("#a87000", "#b8618f", "#00808a", "#6a6fd6", "#7d7200", "#d1477a")
+
 
 def family_color(family: str) -> str:
     """Return the colour of an event family; families of one's own (`x.`) are neutral."""
@@ -48,6 +54,19 @@ def family_color(family: str) -> str:
 def provider_color(kind: str) -> str:
     """Return the colour of a provider kind."""
     return PROVIDERS.get(kind, NEUTRAL)
+
+
+def provider_colors(kinds: Mapping[str, str]) -> dict[str, str]:
+    """Return one colour a provider, by its name: that of its kind, and others for further ones of the same kind.
+
+    It does not depend on the order in which they are asked, so steering them changes no colour.
+    """
+    found: dict[str, str] = {}
+    spare = itertools.cycle(SPARE)
+    for name, kind in sorted(kinds.items()):
+        color = provider_color(kind)
+        found[name] = color if color not in found.values() else next(spare)
+    return found
 
 
 def luminance(color: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,14 @@ def standing(provider: ProviderStatus) -> tuple[parts.State, str]:
     """Return how a provider stands, as the state and the word of its pill."""
     if not provider.configured:
         return "off", "not set up"
+    if not provider.enabled:
+        return "off", "switched off"
+    if provider.isolated:
+        return "off", "isolated"
+    if provider.bar:
+        return "bad", "misconfigured"
+    if is_limited(provider):
+        return "wait", "limited"
     if provider.circuit == "open":
         return "bad", "open"
     if provider.circuit == "half_open":
@@ -36,15 +45,9 @@ def standing(provider: ProviderStatus) -> tuple[parts.State, str]:
     return ("good", "answers") if provider.last_success_at else ("off", "not asked yet")
 
 
-def circuit(provider: ProviderStatus) -> tuple[parts.State, str]:
-    """Return the state of a provider's circuit and its word."""
-    if not provider.configured:
-        return "off", "not set up"
-    if provider.circuit != "closed":
-        return standing(provider)
-    if provider.consecutive_failures:
-        return "wait", f"closed, {provider.consecutive_failures} failed"
-    return ("good" if provider.last_success_at else "off"), "closed"
+def is_limited(provider: ProviderStatus, now: datetime | None = None) -> bool:
+    """Whether a provider asked to be left alone, and the time is not over yet."""
+    return provider.limited_until is not None and provider.limited_until > (now or datetime.now(UTC))
 
 
 def can_answer(providers: Sequence[ProviderStatus]) -> str:
@@ -57,7 +60,7 @@ def can_answer(providers: Sequence[ProviderStatus]) -> str:
         start = "<strong>No provider can answer right now</strong>; Timmy gives the offline answer"
     else:
         start = "<strong>No provider answers yet</strong>"
-    return "; ".join([start, *(words for p in known if (words := _trouble(p)))]) + "."
+    return "; ".join([start, *(words for p in known if (words := trouble(p)))]) + "."
 
 
 def to_do(providers: Sequence[ProviderStatus], *, toml: str) -> str:
@@ -102,11 +105,17 @@ def _why(provider: ProviderStatus) -> str:
     return "Has not been asked yet."
 
 
-def _trouble(provider: ProviderStatus) -> str:
+def trouble(provider: ProviderStatus) -> str:
     """What the first line says of a provider that is not simply well; nothing of one that was never set up."""
     name = escape(provider.name)
     if not provider.configured:
         return ""
+    if not provider.enabled or provider.isolated:
+        return f"{name} is {standing(provider)[1]}"
+    if provider.bar:
+        return f"{name} is misconfigured"
+    if is_limited(provider) and provider.limited_until:
+        return f"{name} asked to be left alone and is asked again {parts.until(provider.limited_until)}"
     if provider.circuit == "open":
         since = f" since {parts.clock(provider.recent_failures[0].at)}" if provider.recent_failures else ""
         wait = f", next probe {parts.until(provider.open_until)}" if provider.open_until else ""

@@ -235,11 +235,25 @@ def test_no_route_is_described_that_the_server_does_not_have(timmy: Timmy) -> No
 
 
 def test_every_parameter_of_the_api_is_described_and_no_other_is() -> None:
-    from timmy_core.server.query import AskBody, EventsParams
+    from timmy_core.server import query
 
     text = reference("http-api")
-    assert set(rows(section(text, "`GET /api/v1/events`"))) == set(EventsParams.model_fields)
-    assert set(rows(section(text, "`POST /api/v1/ask`"))) == set(AskBody.model_fields)
+    assert set(rows(section(text, "`GET /api/v1/events`"))) == set(query.EventsParams.model_fields)
+    for address, model in (
+        ("GET /api/v1/router/metrics", query.MetricsParams),
+        ("POST /api/v1/ask", query.AskBody),
+        ("POST /api/v1/router/providers/{name}/control", query.ControlBody),
+        ("POST /api/v1/router/health-check", query.HealthCheckBody),
+    ):
+        assert set(rows(section(text, f"`{address}`"))) == set(model.model_fields)
+    events = {"delta", "tool_call", "switch", "done", "error"}
+    assert set(rows(section(text, "`POST /api/v1/router/complete`"))) == set(query.CompleteBody.model_fields) | events
+
+
+def test_the_examples_that_steer_the_cascade_run(home: Path) -> None:
+    (home / "timmy.toml").write_text('[[providers]]\nname = "x"\nkind = "ollama"\nmodels = { default = "m" }\n')
+    printed = run(DOCS / "how-to" / "steer-the-cascade.md", home)
+    assert printed.splitlines() == ["x open", "['provider.closed', 'provider.isolated']"]
 
 
 # Command line ----------------------------------------------------------------------------------------------------

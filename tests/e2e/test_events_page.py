@@ -86,7 +86,7 @@ def asked(page: Page) -> dict[str, str]:
 
 
 def line_says(page: Page, words: str) -> None:
-    expect(page.locator("header .tw-line")).to_contain_text(words)
+    expect(page.locator(".tw-line", has_text=words).first).to_be_visible()
 
 
 def rows(page: Page) -> list[int]:

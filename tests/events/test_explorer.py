@@ -15,6 +15,7 @@ from timmy_core.events.explorer import step_us
 from timmy_core.events.model import Event, NewEvent
 from timmy_core.events.wanted import Wanted, provider_of
 from timmy_core.settings import load_settings
+from timmy_core.testing import FakeClock
 from timmy_core.timmy import Timmy
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -176,3 +177,37 @@ def pl_sum() -> object:
     import polars as pl
 
     return pl.col("events").sum()
+
+
+class Slow(FakeClock):
+    """A clock that goes on by two seconds whenever it is read."""
+
+    def monotonic(self) -> float:
+        self.advance(2)
+        return super().monotonic()
+
+
+def test_what_took_long_to_count_is_not_counted_again_at_once(timmy: Timmy) -> None:
+    clock = Slow()
+    opened = explorer.Explorer(timmy.events, timmy.lake, clock)
+    first = opened.counts(Wanted())
+    assert first.over_time.rows() == opened.histogram(Wanted()).rows()
+    assert first.facets == opened.facets(Wanted())
+    assert first.sql == opened.query(Wanted())
+    clock.advance(36)
+    assert opened.counts(Wanted()) is first
+    clock.advance(3)
+    assert opened.counts(Wanted()) is not first
+
+
+def test_only_the_latest_counts_are_remembered(timmy: Timmy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explorer, "KEPT", 2)
+    monkeypatch.setattr(explorer, "KEEP_TIMES", 1e9)
+    opened = explorer.Explorer(timmy.events, timmy.lake)
+    task, llm, chat = (Wanted(family=family) for family in ("task", "llm", "chat"))
+    first = opened.counts(task)
+    opened.counts(llm)
+    assert opened.counts(task) is first
+    opened.counts(chat)
+    assert opened.counts(task) is first
+    assert len(opened._counts) == 2

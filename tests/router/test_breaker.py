@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from timmy_core.router.breaker import MOVES, Breaker, Permit, Policy, Snapshot, Transition
+from timmy_core.router.breaker import Breaker, Policy, Snapshot, Transition
 from timmy_core.testing import FakeClock
 
-POLICY = Policy(failure_threshold=5, reset_timeout_s=60.0)
+from .circuit import POLICY, fail, permit, refused, seeded, succeed
 
 
 @pytest.fixture
@@ -22,39 +22,115 @@ def breaker(clock: FakeClock) -> Breaker:
     return Breaker(POLICY, clock)
 
 
-def permit(breaker: Breaker) -> Permit:
-    given = breaker.admit(lease_s=10).permit
-    assert given is not None
-    return given
+# The two faults of the earlier system.
 
 
-def fail(breaker: Breaker, times: int = 1) -> Transition | None:
-    move = None
-    for _ in range(times):
-        move = breaker.fail(permit(breaker), "down")
-    return move
-
-
-def test_one_first_failure_does_not_blacklist_a_provider(breaker: Breaker) -> None:
+def test_one_first_failure_does_not_blacklist_a_provider_for_ever(breaker: Breaker, clock: FakeClock) -> None:
     assert fail(breaker) is None
     assert breaker.snapshot == Snapshot("closed", 1)
     assert breaker.admit(lease_s=1).permit is not None
+    fail(breaker, 4)
+    for _ in range(100):  # and whatever it does later, there is always a next time
+        assert breaker.snapshot.open_until is not None
+        clock.advance((breaker.snapshot.open_until - clock.now()).total_seconds())
+        fail(breaker)
+    clock.advance(600)
+    assert breaker.admit(lease_s=1).permit is not None
+
+
+def test_a_half_open_circuit_closes_and_stays_closed(breaker: Breaker, clock: FakeClock) -> None:
+    fail(breaker, 5)
+    clock.advance(60)
+    assert succeed(breaker) is None
+    assert breaker.snapshot.circuit == "half_open"
+    assert succeed(breaker) == Transition("half_open", "closed", "2 probes were answered")
+    assert breaker.snapshot == Snapshot("closed", 0)
+    assert all(breaker.admit(lease_s=1).permit is not None for _ in range(40))
+    assert fail(breaker, 4) is None
+
+
+# What opens it.
 
 
 def test_five_failures_in_a_row_open_it_for_a_minute(breaker: Breaker, clock: FakeClock) -> None:
     until = clock.now() + timedelta(seconds=60)
     assert fail(breaker, 5) == Transition("closed", "open", "5 failures in a row, the last: down", until)
-    refused = breaker.admit(lease_s=1)
-    assert (refused.permit, refused.refusal, refused.retry_in_s) == (None, "open", 60.0)
+    assert refused(breaker.admit(lease_s=1)) == ("open", 60.0)
     clock.advance(59.9)
     assert breaker.admit(lease_s=1).permit is None
 
 
+@pytest.mark.parametrize("error_class", ["connection_refused", "timeout"])
+def test_a_refused_port_and_silence_open_it_at_the_second_in_a_row(breaker: Breaker, error_class: str) -> None:
+    assert fail(breaker, 1, error_class) is None
+    move = fail(breaker, 1, error_class)
+    assert move is not None
+    assert move.after == "open"
+
+
+def test_other_results_in_between_take_that_back(breaker: Breaker) -> None:
+    fail(breaker, 1, "connection_refused")
+    fail(breaker, 1, "server_error")
+    assert fail(breaker, 1, "timeout") is None
+    assert fail(breaker, 1, "connection_refused") is not None
+
+
 def test_a_success_in_between_starts_the_count_again(breaker: Breaker) -> None:
+    succeed(breaker, 20)
     fail(breaker, 4)
-    breaker.succeed(permit(breaker))
+    succeed(breaker)
     assert fail(breaker, 4) is None
+    assert breaker.snapshot == Snapshot("closed", 4)
+
+
+def test_half_of_the_last_twenty_open_it_though_never_five_are_in_a_row(breaker: Breaker) -> None:
+    succeed(breaker, 20)
+    for _ in range(9):
+        assert fail(breaker) is None
+        succeed(breaker)
+    move = fail(breaker)
+    assert move is not None
+    assert move.reason == "10 of the last 20 calls failed or were slow, the last: down"
+    assert breaker.snapshot.failures == 1
+
+
+def test_less_than_half_of_the_last_twenty_never_open_it(breaker: Breaker) -> None:
+    succeed(breaker, 20)
+    for _ in range(50):
+        fail(breaker)
+        assert succeed(breaker, 2) is None
     assert breaker.snapshot.circuit == "closed"
+
+
+def test_fewer_than_five_results_say_nothing_about_a_rate(breaker: Breaker) -> None:
+    succeed(breaker, 2)
+    assert fail(breaker, 2) is None
+    assert fail(breaker) is not None
+
+
+def test_who_allows_more_failures_in_a_row_is_not_overruled_by_the_rate(clock: FakeClock) -> None:
+    patient = Breaker(Policy(failure_threshold=12), clock)
+    assert fail(patient, 11) is None
+    assert fail(patient) is not None
+
+
+def test_slow_answers_count_like_failures_among_the_last_twenty(breaker: Breaker) -> None:
+    succeed(breaker, 2)
+    assert succeed(breaker, 2, slow=True) is None
+    assert breaker.snapshot.failures == 0
+    move = succeed(breaker, slow=True)
+    assert move is not None
+    assert move.reason == "3 of the last 5 calls failed or were slow, the last was too slow"
+
+
+def test_a_closed_circuit_has_forgotten_what_was_before_it_opened(breaker: Breaker, clock: FakeClock) -> None:
+    fail(breaker, 5)
+    clock.advance(60)
+    succeed(breaker, 2)
+    assert fail(breaker, 4) is None
+
+
+# How it comes back.
 
 
 def test_after_the_reset_time_exactly_one_caller_gets_through(breaker: Breaker, clock: FakeClock) -> None:
@@ -62,49 +138,95 @@ def test_after_the_reset_time_exactly_one_caller_gets_through(breaker: Breaker, 
     clock.advance(60)
     admissions = [breaker.admit(lease_s=10) for _ in range(40)]
     assert [a.permit is not None for a in admissions] == [True] + [False] * 39
-    assert admissions[0].transition is not None
-    assert admissions[0].transition.after == "half_open"
+    assert admissions[0].transition == Transition("open", "half_open", "the reset time is over; one call may try")
     assert {a.refusal for a in admissions[1:]} == {"probing"}
 
 
-def test_a_good_probe_closes_it(breaker: Breaker, clock: FakeClock) -> None:
+def test_the_second_probe_too_is_one_at_a_time(breaker: Breaker, clock: FakeClock) -> None:
     fail(breaker, 5)
     clock.advance(60)
-    move = breaker.succeed(permit(breaker))
-    assert move == Transition("half_open", "closed", "the probe was answered")
-    assert breaker.snapshot == Snapshot("closed", 0)
-    assert fail(breaker, 4) is None
+    first = permit(breaker)
+    breaker.succeed(first)
+    assert breaker.succeed(first) is None  # one permit reports one success
+    assert breaker.snapshot.successes == 1
+    admissions = [breaker.admit(lease_s=10) for _ in range(40)]
+    assert sum(a.permit is not None for a in admissions) == 1
+    assert breaker.succeed(first) is None
+    assert breaker.snapshot.circuit == "half_open"
 
 
-def test_a_failed_probe_opens_it_for_another_minute(breaker: Breaker, clock: FakeClock) -> None:
+@pytest.mark.parametrize("good", [0, 1])
+def test_a_failure_in_half_open_opens_it_again_for_twice_as_long(breaker: Breaker, clock: FakeClock, good: int) -> None:
     fail(breaker, 5)
     clock.advance(60)
+    succeed(breaker, good)
     move = fail(breaker)
     assert move is not None
-    assert (move.before, move.after) == ("half_open", "open")
-    assert breaker.admit(lease_s=1).permit is None
+    assert (move.before, move.after, move.reason) == ("half_open", "open", "the probe failed: down")
+    assert refused(breaker.admit(lease_s=1)) == ("open", 120.0)
+
+
+def test_a_slow_answer_to_a_probe_opens_it_again(breaker: Breaker, clock: FakeClock) -> None:
+    fail(breaker, 5)
     clock.advance(60)
-    assert breaker.admit(lease_s=1).permit is not None
+    move = succeed(breaker, slow=True)
+    assert move is not None
+    assert (move.after, move.reason) == ("open", "the probe was answered too slowly")
 
 
-def test_a_provider_that_recovers_late_is_found_however_often_its_probes_failed(
+def test_the_reset_time_doubles_up_to_ten_minutes_and_starts_again_on_closing(
     breaker: Breaker, clock: FakeClock
 ) -> None:
     fail(breaker, 5)
-    for _ in range(100):
-        clock.advance(60)
+    waits = []
+    for _ in range(6):
+        wait_s = breaker.admit(lease_s=1).retry_in_s
+        waits.append(wait_s)
+        assert breaker.snapshot.reset_s == wait_s
+        clock.advance(wait_s)
         fail(breaker)
-    clock.advance(60)
-    breaker.succeed(permit(breaker))
-    assert breaker.snapshot.circuit == "closed"
+    assert waits == [60, 120, 240, 480, 600, 600]
+    clock.advance(600)
+    succeed(breaker, 2)
+    fail(breaker, 5)
+    assert breaker.admit(lease_s=1).retry_in_s == 60
 
 
-def test_a_cancelled_probe_frees_its_permit_at_once(breaker: Breaker, clock: FakeClock) -> None:
+def test_jitter_spreads_the_resets_by_a_tenth_and_never_over_the_longest(clock: FakeClock) -> None:
+    first: list[float] = []
+    for seed in range(200):
+        breaker = Breaker(POLICY, clock, random=seeded(seed))
+        fail(breaker, 5)
+        first.append(breaker.admit(lease_s=1).retry_in_s)
+        for _ in range(6):
+            wait_s = breaker.admit(lease_s=1).retry_in_s
+            assert 0.9 * breaker.snapshot.reset_s <= wait_s <= min(1.1 * breaker.snapshot.reset_s, 600)
+            clock.advance(wait_s)
+            fail(breaker)
+    assert min(first) < 56
+    assert max(first) > 64
+    assert all(54 <= wait_s <= 66 for wait_s in first)
+
+
+def test_the_same_seed_gives_the_same_resets(clock: FakeClock) -> None:
+    waits = []
+    for _ in range(2):
+        breaker = Breaker(POLICY, clock, random=seeded(7))
+        fail(breaker, 5)
+        waits.append(breaker.admit(lease_s=1).retry_in_s)
+    assert waits[0] == waits[1] != 60
+
+
+# Permits that do not come back as they should.
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_cancelled_probe_frees_its_permit_at_once(breaker: Breaker, clock: FakeClock, early: bool) -> None:
     fail(breaker, 5)
     clock.advance(60)
     breaker.release(permit(breaker))
     assert breaker.snapshot.circuit == "half_open"
-    assert breaker.admit(lease_s=1).permit is not None
+    assert breaker.admit(lease_s=1, early=early).permit is not None
 
 
 def test_a_cancelled_call_counts_neither_way(breaker: Breaker) -> None:
@@ -123,7 +245,7 @@ def test_a_permit_that_never_comes_back_expires(breaker: Breaker, clock: FakeClo
     assert breaker.admit(lease_s=10).permit is not None
     assert lost is not None
     assert breaker.succeed(lost) is None
-    assert breaker.snapshot.circuit == "half_open"
+    assert breaker.snapshot.successes == 0
 
 
 def test_results_of_an_earlier_generation_do_not_count(breaker: Breaker, clock: FakeClock) -> None:
@@ -132,63 +254,16 @@ def test_results_of_an_earlier_generation_do_not_count(breaker: Breaker, clock: 
     assert breaker.succeed(slow_good) is None
     assert breaker.snapshot.circuit == "open"
     clock.advance(60)
+    succeed(breaker)
     probe = permit(breaker)
     assert breaker.fail(slow_bad, "late") is None
     assert breaker.succeed(probe) is not None
 
 
-def test_a_rate_limit_keeps_callers_away_without_a_failure(breaker: Breaker, clock: FakeClock) -> None:
-    breaker.limit(permit(breaker), 30)
-    assert breaker.snapshot == Snapshot("closed", 0)
-    assert breaker.refusal() == ("limited", 30.0)
-    clock.advance(30)
-    assert breaker.admit(lease_s=1).permit is not None
-
-
-@pytest.mark.parametrize(("asked", "held"), [(None, 5.0), (1e9, 3600.0), (0.0, 0.0)])
-def test_a_rate_limit_is_bounded(breaker: Breaker, asked: float | None, held: float) -> None:
-    breaker.limit(permit(breaker), asked)
-    assert (breaker.refusal() or ("", 0.0))[1] == held
-
-
-def test_a_rate_limited_probe_gives_its_permit_back(breaker: Breaker, clock: FakeClock) -> None:
-    fail(breaker, 5)
-    clock.advance(60)
-    breaker.limit(permit(breaker), 3)
-    assert breaker.refusal() == ("limited", 3.0)
-    clock.advance(3)
-    assert breaker.succeed(permit(breaker)) is not None
-
-
-def test_an_open_circuit_stays_open_over_a_restart_until_its_wall_time(breaker: Breaker, clock: FakeClock) -> None:
-    fail(breaker, 5)
-    clock.advance(20)
-    again = Breaker(POLICY, clock, breaker.snapshot)
-    assert again.refusal() == ("open", 40.0)
-    clock.advance(40)
-    assert again.succeed(permit(again)) is not None
-
-
-def test_a_probe_under_way_at_a_restart_is_simply_due_again(breaker: Breaker, clock: FakeClock) -> None:
+def test_a_late_cancellation_does_not_free_the_permit_of_another(breaker: Breaker, clock: FakeClock) -> None:
+    late = permit(breaker)
     fail(breaker, 5)
     clock.advance(60)
     permit(breaker)
-    again = Breaker(POLICY, clock, breaker.snapshot)
-    assert again.admit(lease_s=1).permit is not None
-
-
-def test_a_wall_clock_set_back_does_not_keep_it_open_for_longer(breaker: Breaker, clock: FakeClock) -> None:
-    fail(breaker, 5)
-    clock.set_wall(clock.now() - timedelta(days=400))
-    assert breaker.refusal() == ("open", 60.0)
-    assert Breaker(POLICY, clock, breaker.snapshot).refusal() == ("open", 60.0)
-
-
-def test_failures_are_counted_on_over_a_restart(breaker: Breaker, clock: FakeClock) -> None:
-    fail(breaker, 4)
-    again = Breaker(POLICY, clock, breaker.snapshot)
-    assert fail(again) is not None
-
-
-def test_every_state_can_be_left() -> None:
-    assert {before for before, _ in MOVES} == {"closed", "open", "half_open"}
+    breaker.release(late)
+    assert breaker.refusal() == ("probing", 10.0)

@@ -100,7 +100,8 @@ def test_wrong_messages_are_refused_at_once(loop: LoopThread) -> None:
 def test_status_shows_each_provider_in_the_order_of_asking(loop: LoopThread) -> None:
     missing = ScriptedProvider("b", missing=("no key", "set it"), priority=1)
     sick = ScriptedProvider("a", DOWN, priority=2)
-    house = Cascade([sick, missing], offline=str, limits=Limits(policy=Policy(failure_threshold=2)))
+    limits = Limits(policy=Policy(failure_threshold=2), retry_percent=0)
+    house = Cascade([sick, missing], offline=str, limits=limits)
     face = Router(house, loop)
     assert face.chat_sync(ASK).offline
     first, second = face.status()
@@ -129,7 +130,8 @@ async def test_a_real_client_is_built_used_and_closed_on_timmys_loop(loop: LoopT
     async with WireServer(Turn(), Turn(status=500), Turn()) as server:
         table = {"name": "p", "kind": "openai", "base_url": f"{server.url}/v1", "models": {"default": "tiny"}}
         provider = build_provider(ProviderSettings.model_validate(table), RouterSettings())
-        face = Router(Cascade([provider], offline=OfflineAnswer(Path("timmy.toml"))), loop)
+        limits = Limits(retry_percent=0)
+        face = Router(Cascade([provider], offline=OfflineAnswer(Path("timmy.toml")), limits=limits), loop)
         answer = await face.chat(ASK)
         assert (answer.text, answer.provider, answer.cost_microusd) == ("Hello there.", "p", 0)
         unanswered = await face.chat(ASK)
@@ -150,7 +152,8 @@ def test_the_limits_are_those_of_the_settings() -> None:
 def test_status_shows_what_the_store_remembers(loop: LoopThread, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "timmy.db")
     metrics = Metrics(store, EventLog(store))
-    house = Cascade([ScriptedProvider("a", "fine", DOWN)], offline=str, recorder=metrics)
+    limits = Limits(retry_percent=0)
+    house = Cascade([ScriptedProvider("a", "fine", DOWN)], offline=str, recorder=metrics, limits=limits)
     face = Router(house, loop, metrics)
     face.chat_sync(ASK)
     face.chat_sync(ASK)

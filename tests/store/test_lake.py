@@ -379,8 +379,8 @@ def test_filling_has_its_time_too_and_goes_on_with_the_next(timmy: Timmy, monkey
     fill(timmy, 45)
     for _ in range(4):
         with pytest.raises(QueryError, match="goes on with the next"):
-            timmy.sql("SELECT count(*) FROM events", timeout_s=1e-9)
-    assert timmy.sql("SELECT count(*) AS n FROM events")["n"].to_list() == [45]
+            timmy.lake.answer("SELECT count(*) FROM events", timeout_s=1e-9)
+    assert timmy.lake.answer("SELECT count(*) AS n FROM events").frame["n"].to_list() == [45]
 
 
 def test_data_stays_the_text_that_was_written(timmy: Timmy) -> None:

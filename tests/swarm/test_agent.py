@@ -68,7 +68,7 @@ async def test_everything_of_one_question_shares_its_trace(asked: Timmy) -> None
 
 
 async def test_an_unanswered_question_is_kept_and_left_out_of_the_next_prompt(tmp_path: Path) -> None:
-    provider = ScriptedProvider("local", ProviderError("server_error", "down"), "back")
+    provider = ScriptedProvider("local", ProviderError("bad_request", "down"), "back")
     timmy = Timmy(Settings(home=tmp_path, providers=()), providers=[provider])
     try:
         first = await timmy.ask("one")
@@ -85,6 +85,18 @@ async def test_a_stream_is_kept_before_its_end_is_told(asked: Timmy) -> None:
     assert isinstance(parts[-1], Done)
     assert "".join(part.text for part in parts if isinstance(part, Delta)) == "first answer"
     assert [turn.content for turn in asked.history()] == ["hello?", "first answer"]
+
+
+async def test_a_question_that_may_not_leave_this_machine_does_not(tmp_path: Path) -> None:
+    away = ScriptedProvider("away", "from afar", local=False)
+    timmy = Timmy(Settings(home=tmp_path, providers=()), providers=[away])
+    try:
+        assert (await timmy.ask("one", local_only=True)).offline
+        assert [part async for part in timmy.ask_stream("two", local_only=True)][-1].answer.offline
+        assert away.requests == []
+        assert (await timmy.ask("three")).text == "from afar"
+    finally:
+        await asyncio.to_thread(timmy.shutdown)
 
 
 async def test_a_switch_reaches_the_reader(tmp_path: Path) -> None:

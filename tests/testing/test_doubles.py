@@ -89,3 +89,38 @@ async def test_a_list_of_models_uses_up_no_turn() -> None:
     async with WireServer(Turn(pieces=("first",)), Turn(pieces=("second",))) as server:
         await raw(server.url, "GET", "/api/tags")
         assert b"first" in await raw(server.url, "POST", "/v1/chat/completions", {"model": "m"})
+
+
+async def test_a_body_that_is_cut_ends_before_its_promised_length() -> None:
+    async with WireServer(Turn(ending="close", after=1)) as server:
+        whole = await raw(server.url, "POST", "/api/chat", {"model": "m", "stream": False})
+        head, _, body = whole.partition(b"\r\n\r\n")
+        promised = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        assert 0 < len(body) < promised
+        stream = await raw(server.url, "POST", "/api/chat", {"model": "m"})
+        assert b"Hello" in stream
+        assert not stream.endswith(b"0\r\n\r\n")
+
+
+async def test_only_a_connection_that_served_before_is_dropped() -> None:
+    async with WireServer(Turn(drop_reused=True), Turn(pieces=("second",))) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(b"GET /api/tags HTTP/1.1\r\n\r\n")
+        await reader.readuntil(b"}]}")
+        writer.write(b"POST /api/chat HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}")
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+        # The turn was not used up by it.
+        assert b"there" in await raw(server.url, "POST", "/api/chat", {"model": "m"})
+        assert b"second" in await raw(server.url, "POST", "/api/chat", {"model": "m"})
+
+
+async def test_a_client_that_goes_away_leaves_nothing_open() -> None:
+    async with WireServer(Turn(hang=True)) as server:
+        assert await raw(server.url, "POST", "/api/chat", {"model": "m"}) == b""
+        for _ in range(200):
+            if not server.open_connections:
+                break
+            await asyncio.sleep(0.01)
+        assert (server.connections, server.open_connections, len(server.questions)) == (1, 0, 1)

@@ -8,7 +8,8 @@ import typer
 from rich.markup import escape
 
 from timmy_core.cli.console import Home, err, out
-from timmy_core.router.chat import Answer, Delta, Done, Switch
+from timmy_core.loop import SyncStream
+from timmy_core.router.chat import Answer, Delta, Done, StreamPart, Switch, ToolCall
 from timmy_core.timmy import Timmy, open_timmy
 
 
@@ -17,19 +18,20 @@ def chat(
         str | None, typer.Argument(help="One question; without it a conversation begins.", show_default=False)
     ] = None,
     session: Annotated[str, typer.Option(help="Whose history is continued.")] = "default",
+    local_only: Annotated[bool, typer.Option("--local-only", help="Nothing of it may leave this machine.")] = False,
     home: Home = None,
 ) -> None:
     """Ask Timmy; the answer streams and names who gave it."""
     with open_timmy(home) as timmy:
         if question is not None:
-            answer = _answer(timmy, question, session)
+            answer = _answer(timmy, question, session, local_only=local_only)
             if answer is None or answer.offline:
                 raise typer.Exit(1)
             return
-        _converse(timmy, session)
+        _converse(timmy, session, local_only=local_only)
 
 
-def _converse(timmy: Timmy, session: str) -> None:
+def _converse(timmy: Timmy, session: str, *, local_only: bool) -> None:
     if out.is_terminal:
         out.print(f"[dim]Session {escape(session)}. An empty line or Ctrl-D ends it; Ctrl-C stops an answer.[/]")
     while True:
@@ -40,17 +42,22 @@ def _converse(timmy: Timmy, session: str) -> None:
             return
         if not question.strip():
             return
-        _answer(timmy, question, session)
+        _answer(timmy, question, session, local_only=local_only)
 
 
-def _answer(timmy: Timmy, question: str, session: str) -> Answer | None:
+def _answer(timmy: Timmy, question: str, session: str, *, local_only: bool) -> Answer | None:
+    return show(timmy.ask_stream_sync(question, session=session, local_only=local_only))
+
+
+def show(parts: SyncStream[StreamPart]) -> Answer | None:
     """Print the answer as it comes; None when the user stopped it."""
     answer: Answer | None = None
-    parts = timmy.ask_stream_sync(question, session=session)
     try:
         for part in parts:
             if isinstance(part, Delta):
                 out.out(part.text, end="", highlight=False)
+            elif isinstance(part, ToolCall):
+                out.out(f"{part.name}({part.arguments})", highlight=False)
             elif isinstance(part, Switch):
                 how = "going on" if part.continues else "starting again"
                 err.print(f"\n[yellow]{escape(part.from_provider)} failed ({escape(part.reason)}); {how}.[/]")

@@ -64,6 +64,23 @@ class Blobs:
             write_whole(path, content)
         return digest
 
+    def put_in(self, connection: Connection, content: bytes, media_type: str) -> str:
+        """Do as `put`, for good and inside somebody's own `store.write`, so that blob and event commit together.
+
+        The file comes first: if the write is undone, it is a stray that `expire` clears. Everybody's writes wait for
+        it meanwhile, so this is for what is rare.
+        """
+        digest = _digest(content)
+        path = self._path(digest)
+        if len(content) > MAX_BLOB_BYTES:
+            message = f"the content is {len(content):,} bytes; at most {MAX_BLOB_BYTES:,} fit in a blob"
+            raise EventDataError(message)
+        make_folder(path.parent)
+        if not self._is_whole(digest):
+            write_whole(path, content)
+        _keep(connection, digest, len(content), media_type, to_us(self._clock.now()), None)
+        return digest
+
     def get(self, digest: str) -> bytes:
         """Return the content, checked against its digest.
 

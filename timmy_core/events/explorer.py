@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+import threading
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from timmy_core.clock import from_us, to_us
+from timmy_core.clock import Clock, SystemClock, from_us, to_us
 from timmy_core.events.log import EventLog
 from timmy_core.events.model import Event, iso
 from timmy_core.events.transfer import matching, write_events
@@ -30,6 +31,8 @@ FACETS: Final[Mapping[str, str]] = {
 }
 MAX_HITS: Final = 10_000  # of a text search, the newest; more are neither counted nor charted
 BUCKETS: Final = 90
+KEPT: Final = 32  # counts that are remembered
+KEEP_TIMES: Final = 20.0  # what took a second to count is good for twenty
 _SCAN: Final = 1_000
 _STEPS_S: Final = (
     0.001, 0.01, 0.1, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400,
@@ -38,12 +41,24 @@ _STEPS_S: Final = (
 _INDEXED: Final = frozenset({"type", "family", "task_id", "agent_id", "trace_id", "text"})
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many events match a filter."""
+
+    over_time: pl.DataFrame  # as `Explorer.histogram` returns it
+    facets: Mapping[str, list[tuple[str, int]]]
+    sql: str  # what asks for the same over time; empty for a search by words
+
+
 class Explorer:
     """Answers for one filter: the newest events, how many over time, and which values they have."""
 
-    def __init__(self, log: EventLog, lake: Lake) -> None:
+    def __init__(self, log: EventLog, lake: Lake, clock: Clock | None = None) -> None:
         self._log = log
         self._lake = lake
+        self._clock = clock or SystemClock()
+        self._counting = threading.Lock()
+        self._counts: OrderedDict[tuple[Wanted, str], tuple[float, Counts]] = OrderedDict()  # until when each is good
 
     def newest(self, wanted: Wanted, *, before: int | None = None, limit: int = 100) -> list[Event]:
         """Return the newest events that match, newest first; with `before` only those of a smaller seq.
@@ -59,10 +74,7 @@ class Explorer:
 
     def _by_columns(self, wanted: Wanted, before: int | None, limit: int) -> list[Event]:
         """Time, source and provider have no index in the table; the columns find the seqs sooner."""
-        where = None if before is None else f"seq < {before:d}"
-        found = self._lake.frame(
-            "events", since=wanted.since, until=wanted.until, where=where, limit=limit, **wanted.columns()
-        )
+        found = self._lake.page(before=before, since=wanted.since, until=wanted.until, limit=limit, **wanted.columns())
         return [self._log.get(seq) for seq in reversed(found["seq"].to_list())]
 
     def _scanned(self, wanted: Wanted, before: int | None, limit: int) -> list[Event]:
@@ -76,6 +88,27 @@ class Explorer:
         return found[:limit]
 
     # Counting ------------------------------------------------------------------------------------------------
+
+    def counts(self, wanted: Wanted, *, by: str = "family") -> Counts:
+        """Return `histogram`, `facets` and `query` together, for pages that are opened often and by many.
+
+        In a long log counting takes seconds and changes little, so the same filter is counted anew only after twenty
+        times as long as the counting took; in a short one that is at once.
+
+        Raises:
+            TimmyError: a filter is wrong, or the counting took too long.
+        """
+        with self._counting:
+            began_s = self._clock.monotonic()
+            good_until_s, known = self._counts.get((wanted, by), (0.0, None))
+            if known is None or began_s > good_until_s:
+                known = Counts(self.histogram(wanted, by=by), self.facets(wanted), self.query(wanted, by=by))
+                ended_s = self._clock.monotonic()
+                self._counts[wanted, by] = ended_s + KEEP_TIMES * (ended_s - began_s), known
+            self._counts.move_to_end((wanted, by))
+            if len(self._counts) > KEPT:
+                self._counts.popitem(last=False)
+            return known
 
     def histogram(self, wanted: Wanted, *, by: str = "family", buckets: int = BUCKETS) -> pl.DataFrame:
         """Return how many events there were over time: `start`, `end`, `key` and `events`, in equal steps.
@@ -118,7 +151,7 @@ class Explorer:
 
     def _bounds(self, wanted: Wanted) -> tuple[int | None, int | None]:
         query = f"SELECT min(ts_us) AS first, max(ts_us) AS last FROM events{_where(wanted)}"  # noqa: S608 - see _where
-        row: tuple[int | None, int | None] = self._lake.query(query, limit=1).frame.row(0)
+        row: tuple[int | None, int | None] = self._lake.answer(query, limit=1).frame.row(0)
         return row
 
     def _of_hits(self, wanted: Wanted, by: str, buckets: int) -> pl.DataFrame:

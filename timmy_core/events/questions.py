@@ -178,7 +178,7 @@ class Questions:
             raise EventError(message)
         form, begin, end = forms[of]
         query = form.format(since=_bound(begin, ">=", since), until=_bound(end, "<", until))
-        return self._lake.query(query, limit=limit).frame
+        return self._lake.answer(query, limit=limit).frame
 
     def trace(self, trace_id: str) -> list[Span]:
         """Return the events of one request as bars, in the order they began; an empty list where there are none."""

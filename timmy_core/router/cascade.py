@@ -1,67 +1,51 @@
 """The cascade: providers in the order of their priority, the first that its breaker admits and that answers wins.
 
 One deadline is shared by all who may still be asked. Before the first token a failure is invisible; after it a
-`Switch` says that the answer starts again. When nobody answers, the offline answer says why and what to do.
+`Switch` says that the answer starts again, or that the next provider goes on with it. When nobody answers, the
+offline answer says why and what to do.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Final, Self
+from random import Random
+from typing import Any, Final, Unpack
 
 from timmy_core.clock import Clock, SystemClock, new_id
-from timmy_core.errors import ProviderError
-from timmy_core.router.attempt import Call, Try
-from timmy_core.router.breaker import Breaker, Policy, Refusal, Snapshot
+from timmy_core.errors import ProviderError, StreamBrokenError
+from timmy_core.router.attempt import Try
+from timmy_core.router.breaker import Snapshot
+from timmy_core.router.call import Call, Desk, Seam
 from timmy_core.router.chat import (
     Answer,
     Attempt,
-    ChatRequest,
     Chunk,
     Completion,
     Delta,
     Done,
-    ErrorClass,
     Message,
     Provider,
     StreamPart,
-    Switch,
     Usage,
 )
+from timmy_core.router.hedge import FirstTokens, Opened, Race, opened
 from timmy_core.router.history import as_messages
+from timmy_core.router.limits import Limits
+from timmy_core.router.options import ChatOptions, Options, check_options
+from timmy_core.router.purse import NoPurse, Purse
 from timmy_core.router.record import CircuitRecord, NoRecorder, Origin, Recorder, UnansweredRecord
-from timmy_core.settings import RouterSettings
+from timmy_core.router.retry import RetryBudget
+from timmy_core.router.search import Search
+from timmy_core.router.seats import KEEP, Keep, Moves, Seats, Standing
+from timmy_core.router.waiting import CONTENT_FILTER, chunks_of, whole_of, whole_stream
+
+__all__ = ["CONTENT_FILTER", "OFFLINE", "Cascade", "Limits", "Offline"]
 
 Offline = Callable[[Sequence[Attempt]], str]
 
 OFFLINE: Final = "offline"
-CONTENT_FILTER: Final = "content_filter"  # the finish reason into which each door translates its own word
-_MAX_PARTS: Final = 1_000_000
-_FAIR: Final = 0.9
-
-_REFUSALS: Final[dict[Refusal, tuple[ErrorClass, str]]] = {
-    "open": (ErrorClass.CIRCUIT_OPEN, "it failed too often and is left alone for another {wait:.0f} s"),
-    "probing": (ErrorClass.CIRCUIT_OPEN, "it failed too often, and another request is trying it just now"),
-    "limited": (ErrorClass.RATE_LIMITED, "it asked to be left alone for another {wait:.0f} s"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The time limits of one request, and when a circuit opens."""
-
-    deadline_s: float = 60.0
-    first_token_s: float = 20.0
-    policy: Policy = field(default_factory=Policy)
-
-    @classmethod
-    def from_settings(cls, settings: RouterSettings) -> Self:
-        """Take the limits that were configured."""
-        policy = Policy(failure_threshold=settings.failure_threshold, reset_timeout_s=settings.reset_timeout_s)
-        return cls(settings.deadline_s, settings.first_token_s, policy)
 
 
 class Cascade:
@@ -70,10 +54,13 @@ class Cascade:
     Args:
         providers: who may be asked; the lowest priority number comes first, and equals stay in this order.
         offline: writes the answer for when nobody answered, from the attempts.
-        limits: the time limits and the breakers' policy.
+        limits: the limits of time, of traffic, and the breakers' policy.
         clock: where the time is read.
         recorder: who is told of every attempt.
         circuits: what the breakers were before a restart, by (provider, model).
+        purse: who keeps budgets and prices.
+        first_tokens: what is known of (provider, model) from before: the ms that its last first tokens took.
+        random: where the breakers' jitter comes from; without it every opening is exact.
     """
 
     def __init__(
@@ -85,238 +72,158 @@ class Cascade:
         clock: Clock | None = None,
         recorder: Recorder | None = None,
         circuits: Mapping[tuple[str, str], Snapshot] | None = None,
+        purse: Purse | None = None,
+        first_tokens: Callable[[str, str], Sequence[float]] | None = None,
+        random: Random | None = None,
     ) -> None:
-        self.providers = tuple(sorted(providers, key=lambda provider: provider.priority))
+        limits, clock = limits or Limits(), clock or SystemClock()
         self._offline = offline
-        self._limits = limits or Limits()
-        self._clock = clock or SystemClock()
-        self._recorder = recorder or NoRecorder()
-        self._remembered = dict(circuits or {})
-        self._breakers: dict[tuple[str, str], Breaker] = {}
-        for provider in self.providers:
-            for model in provider.models.values():
-                self._breaker(provider.name, model)
+        self._clock = clock
+        self._desk = Desk(clock, recorder or NoRecorder(), purse or NoPurse(), limits, random or Random())  # noqa: S311
+        self._seats = Seats(providers, limits, clock, circuits or {}, random)
+        self._retries = RetryBudget(limits.retry_percent)
+        self._history = FirstTokens(first_tokens)
+        self._desk.note = self._history.note if limits.hedge else None
 
-    def snapshot(self, provider: str, model: str) -> Snapshot:
-        """Return how one circuit stands; safe from any thread."""
-        breaker = self._breakers.get((provider, model))
-        return Snapshot() if breaker is None else breaker.snapshot
+    # Asking --------------------------------------------------------------------------------------------------
 
     async def chat(
         self,
-        messages: Sequence[Message | Mapping[str, str]],
+        messages: Sequence[Message | Mapping[str, Any]],
         *,
-        deadline_s: float | None = None,
-        model: str = "default",
         origin: Origin | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
+        **options: Unpack[ChatOptions],
     ) -> Answer:
         """Return the answer of the first provider that gives one, or the offline answer.
 
         Raises:
-            ValueError: the messages are wrong.
+            ValueError: the messages or an option are wrong.
         """
-        call = self._begin(messages, deadline_s, model, origin, max_tokens, temperature, streamed=False)
-        for attempt in self._tries(call):
-            with attempt:
-                completion = await self._complete(attempt)
-                if completion is not None:
-                    return self._answer(attempt, completion)
-        return self._unanswered(call)
-
-    async def stream(
-        self,
-        messages: Sequence[Message | Mapping[str, str]],
-        *,
-        deadline_s: float | None = None,
-        model: str = "default",
-        origin: Origin | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-    ) -> AsyncGenerator[StreamPart, None]:
-        """Yield the answer as it comes: `Delta`s, a `Switch` where it starts again, and `Done` at the end.
-
-        Raises:
-            ValueError: the messages are wrong.
-        """
-        call = self._begin(messages, deadline_s, model, origin, max_tokens, temperature, streamed=True)
-        shown: tuple[str, str] | None = None  # whose text stands there, and why it is void
-        for attempt in self._tries(call):
-            pieces: list[str] = []
-            last = Chunk()
+        call = self._begin(messages, origin, self._checked(options), streamed=False)
+        search = Search(call, self._seats, self._desk, self._retries)
+        while (attempt := await search.next()) is not None:
             with attempt:
                 try:
-                    async with aclosing(self._chunks(attempt)) as chunks:
-                        async for chunk in chunks:
-                            last = chunk if chunk.finish_reason is not None else last
-                            if not chunk.text:
-                                continue
-                            if shown is not None:
-                                yield Switch(shown[0], attempt.provider.name, shown[1])
-                                shown = None
-                            pieces.append(chunk.text)
-                            yield Delta(chunk.text)
-                    answer = self._answer(attempt, _checked(_whole(last, pieces, attempt)))
+                    late_s = None if self._desk.note is None else self._history.late_s(attempt)
+                    if late_s is None:
+                        return self._answer(attempt, await whole_of(attempt))
+                    won = await Race(attempt, late_s, search.beside, whole_of, _forget).run()
+                    if won is not None:
+                        with won[0]:
+                            return self._answer(*won)
                 except ProviderError as error:
                     attempt.fail(error)
-                    if pieces:
-                        shown = attempt.provider.name, error.message
+        return self._unanswered(call)
+
+    def stream(
+        self,
+        messages: Sequence[Message | Mapping[str, Any]],
+        *,
+        origin: Origin | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> AsyncGenerator[StreamPart, None]:
+        """Yield the answer as it comes: `Delta`s, a `Switch` where another provider speaks, and `Done` at the end.
+
+        A `ToolCall` comes whole. After one no other provider may answer instead.
+
+        Raises:
+            ValueError: the messages or an option are wrong.
+            StreamBrokenError: while it is read: the provider failed after a tool call.
+        """
+        return self._stream(as_messages(messages), origin or Origin(new_id()), self._checked(options))
+
+    async def _stream(
+        self, messages: tuple[Message, ...], origin: Origin, options: Options
+    ) -> AsyncGenerator[StreamPart, None]:
+        call = self._begin(messages, origin, options, streamed=True)
+        search = Search(call, self._seats, self._desk, self._retries)
+        while (due := await search.next()) is not None:
+            with due:
+                begun = await self._opened(search, due)
+                if begun is None:
                     continue
-            yield Done(answer)
-            return
+                attempt, source = begun
+                with attempt:
+                    pieces = attempt.pieces
+                    seam = Seam(call.shown, attempt.request.prefill) if attempt.request.prefill else None
+                    try:
+                        async with aclosing(source) as chunks:
+                            async for chunk in chunks:
+                                text = chunk.text if seam is None else seam.join(chunk.text)
+                                if call.broken is not None and (text or chunk.tool_calls):
+                                    yield call.switch(attempt.provider.name, continues=seam is not None)
+                                if text:
+                                    pieces.append(text)
+                                    yield Delta(text)
+                                if chunk.tool_calls:
+                                    attempt.tool_calls.extend(chunk.tool_calls)
+                                    for wish in chunk.tool_calls:
+                                        yield wish
+                        answer = self._answer(attempt, whole_stream(attempt))
+                    except ProviderError as error:
+                        _broke_off(attempt, error)
+                        continue
+                yield Done(answer)
+                return
         answer = self._unanswered(call)
-        if shown is not None:
-            yield Switch(shown[0], OFFLINE, shown[1])
+        if call.broken is not None:
+            yield call.switch(OFFLINE, continues=False)
         yield Delta(answer.text)
         yield Done(answer)
 
-    async def close(self) -> None:
-        """Close every provider's connections."""
-        await asyncio.gather(*(provider.close() for provider in self.providers))
+    async def _opened(self, search: Search, attempt: Try) -> tuple[Try, Opened | AsyncGenerator[Chunk, None]] | None:
+        """Return whose stream is read; None where all who were asked side by side have failed."""
+        desk = self._desk
+        late_s = None if desk.note is None else self._history.late_s(attempt)
+        if late_s is None:
+            return attempt, chunks_of(attempt, desk)
+        return await Race(attempt, late_s, search.beside, lambda asked: opened(asked, desk), Opened.aclose).run()
 
-    def _breaker(self, provider: str, model: str) -> Breaker:
-        key = (provider, model)
-        breaker = self._breakers.get(key)
-        if breaker is None:
-            breaker = Breaker(self._limits.policy, self._clock, self._remembered.get(key))
-            self._breakers[key] = breaker
-        return breaker
+    def _checked(self, options: ChatOptions) -> Options:
+        checked = check_options(options)
+        if checked.provider is not None and self._seats.get(checked.provider) is None:
+            raise ValueError(self._seats.unknown(checked.provider))
+        return checked
 
     def _begin(
         self,
-        messages: Sequence[Message | Mapping[str, str]],
-        deadline_s: float | None,
-        model: str,
+        messages: Sequence[Message | Mapping[str, Any]],
         origin: Origin | None,
-        max_tokens: int | None,
-        temperature: float | None,
+        options: Options,
         *,
         streamed: bool,
     ) -> Call:
-        limit_s = self._limits.deadline_s if deadline_s is None else deadline_s
-        if not 0 < limit_s < float("inf"):
-            message = f"deadline_s is {limit_s}; expected a positive number of seconds"
-            raise ValueError(message)
+        self._retries.earn()
         now = self._clock.monotonic()
-        return Call(
-            origin=origin or Origin(new_id()),
-            messages=as_messages(messages),
-            model=model,
-            streamed=streamed,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            began=now,
-            ends=now + limit_s,
-        )
-
-    def _tries(self, call: Call) -> Iterator[Try]:
-        """Yield a permitted attempt for each provider that may be asked, noting why the others are not."""
-        candidates = [(provider, _resolve(provider, call.model)) for provider in self.providers]
-        may_ask = [self._may_ask(provider, model) for provider, model in candidates]
-        fair_s = min(self._limits.first_token_s, self._limits.deadline_s / max(1, sum(may_ask)))
-        for index, (provider, model) in enumerate(candidates):
-            if call.stopped:
-                return
-            remaining_s = call.ends - self._clock.monotonic()
-            share_s = remaining_s / (1 + sum(may_ask[index + 1 :]))
-            attempt = self._admit(call, provider, model, remaining_s, share_s, fair=share_s >= fair_s * _FAIR)
-            if attempt is not None:
-                yield attempt
-
-    def _may_ask(self, provider: Provider, model: str | None) -> bool:
-        if model is None or provider.problem() is not None:
-            return False
-        return self._breaker(provider.name, model).refusal() is None
-
-    def _admit(
-        self, call: Call, provider: Provider, model: str | None, remaining_s: float, share_s: float, *, fair: bool
-    ) -> Try | None:
-        problem = provider.problem()
-        if problem is not None:
-            call.skip(provider, model or provider.default_model, ErrorClass.NOT_CONFIGURED, *problem)
-            return None
-        if model is None:
-            advice = f'add {call.model} = "…" to the models of [[providers]] name = "{provider.name}"'
-            message = f"it has no model for {call.model!r}"
-            call.skip(provider, call.model, ErrorClass.NOT_CONFIGURED, message, advice)
-            return None
-        if remaining_s <= 0:
-            advice = "raise deadline_s under [router], or move a faster provider to the front"
-            call.skip(provider, model, ErrorClass.DEADLINE, "no time was left to ask it", advice)
-            return None
-        breaker = self._breaker(provider.name, model)
-        admission = breaker.admit(lease_s=remaining_s)
-        if admission.permit is None:
-            error_class, text = _REFUSALS[admission.refusal or "open"]
-            call.skip(provider, model, error_class, text.format(wait=admission.retry_in_s), "")
-            return None
-        if admission.transition is not None:
-            self._recorder.circuit_changed(
-                CircuitRecord(call.origin, provider.name, model, breaker.snapshot, admission.transition)
-            )
-        first_token_s = provider.first_token_s or self._limits.first_token_s
-        request = ChatRequest(call.messages, model, remaining_s, first_token_s, call.max_tokens, call.temperature)
-        return Try(
-            call, provider, request, breaker, admission.permit, self._clock, self._recorder, limit_s=share_s, fair=fair
-        )
-
-    async def _complete(self, attempt: Try) -> Completion | None:
-        try:
-            async with asyncio.timeout(attempt.limit_s):
-                return _checked(await attempt.provider.chat(attempt.request))
-        except TimeoutError:
-            attempt.fail(_too_slow(attempt, f"it gave no whole answer within {attempt.limit_s:.3g} s"))
-        except ProviderError as error:
-            attempt.fail(error)
-        return None
-
-    async def _chunks(self, attempt: Try) -> AsyncGenerator[Chunk, None]:
-        """Yield a provider's chunks within the time limits; no limit spans a yield, so none can hit the consumer."""
-        waits = True
-        limit_s = min(attempt.limit_s, attempt.request.first_token_s)
-        text = f"its first token did not come within {limit_s:.3g} s"
-        async with aclosing(attempt.provider.stream(attempt.request)) as chunks:
-            for _ in range(_MAX_PARTS):
-                try:
-                    async with asyncio.timeout(limit_s):
-                        chunk = await anext(chunks, None)
-                except TimeoutError:
-                    raise _too_slow(attempt, text) from None
-                if chunk is None:
-                    return
-                if chunk.text:
-                    attempt.first_token()
-                yield chunk
-                if waits:
-                    waits, text = False, "its stream was not finished when the deadline came"
-                limit_s = max(0.0, attempt.call.ends - self._clock.monotonic())
+        limit_s = self._desk.limits.deadline_s if options.deadline_s is None else options.deadline_s
+        return Call(origin or Origin(new_id()), as_messages(messages), options, streamed, now, now + limit_s)
 
     def _answer(self, attempt: Try, completion: Completion) -> Answer:
-        attempt.succeed(completion.usage, completion.model, completion.finish_reason)
+        usage = attempt.succeed(completion)
         call = attempt.call
         return Answer(
-            text=completion.text,
+            text=call.shown + completion.text if call.shown and attempt.request.prefill else completion.text,
             provider=attempt.provider.name,
             model=completion.model,
-            usage=completion.usage,
-            cost_microusd=attempt.cost_microusd(),
+            usage=usage,
+            cost_microusd=call.cost_microusd(),
             attempts=tuple(call.attempts),
             trace_id=call.origin.trace_id,
             offline=False,
             latency_ms=(self._clock.monotonic() - call.began) * 1000,
             finish_reason=completion.finish_reason,
+            tool_calls=completion.tool_calls,
         )
 
     def _unanswered(self, call: Call) -> Answer:
         latency_ms = (self._clock.monotonic() - call.began) * 1000
-        self._recorder.unanswered(UnansweredRecord(call.origin, tuple(call.attempts), latency_ms))
+        self._desk.recorder.unanswered(UnansweredRecord(call.origin, tuple(call.attempts), latency_ms))
         return Answer(
             text=self._offline(call.attempts),
             provider=OFFLINE,
             model=OFFLINE,
             usage=Usage(),
-            cost_microusd=0,
+            cost_microusd=call.cost_microusd(),
             attempts=tuple(call.attempts),
             trace_id=call.origin.trace_id,
             offline=True,
@@ -324,35 +231,114 @@ class Cascade:
             finish_reason=CONTENT_FILTER if call.stopped else "stop",
         )
 
+    # Standing and steering -----------------------------------------------------------------------------------
 
-def _resolve(provider: Provider, model: str) -> str | None:
-    """The provider's own name of what the caller asked for; the name itself is understood too."""
-    if model in provider.models:
-        return provider.models[model]
-    if model == "default" or model in provider.models.values():
-        return provider.default_model if model == "default" else model
-    return None
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """Who may be asked, in the order in which they are; safe from any thread."""
+        return tuple(seat.provider for seat in self._seats.order)
+
+    def snapshot(self, provider: str, model: str) -> Snapshot:
+        """Return how one circuit stands; safe from any thread."""
+        return self._seats.snapshot(provider, model)
+
+    def standing(self) -> dict[str, Standing]:
+        """Return what each provider is doing now, in the order in which they are asked; safe from any thread."""
+        return self._seats.standing()
+
+    def replace(self, providers: Sequence[Provider], limits: Limits) -> list[Provider]:
+        """Go by another configuration from now on; calls under way end as they began.
+
+        Circuits, slots and what a person set stay with a provider's name; its bars go unless it is the same object.
+
+        Returns:
+            the doors that no new call goes through; close each once `idle` has returned.
+        """
+        gone = self._seats.replace(providers, limits)
+        self._desk.limits = limits
+        self._desk.note = self._history.note if limits.hedge else None
+        self._retries.follow(limits.retry_percent)
+        return gone
+
+    async def idle(self, provider: Provider) -> None:
+        """Wait until the last call at a door that was replaced has ended."""
+        await self._seats.idle(provider)
+
+    def set_control(
+        self,
+        name: str,
+        *,
+        enabled: bool | Keep | None = KEEP,
+        priority: int | Keep | None = KEEP,
+        isolated: bool | Keep = KEEP,
+        origin: Origin | None = None,
+        tell: bool = True,
+    ) -> None:
+        """Obey a person: what is not given stays, None is what the configuration says.
+
+        Args:
+            name: which provider.
+            enabled: whether it is asked at all.
+            priority: when its turn comes.
+            isolated: whether its circuits are held open.
+            origin: what the records of moved circuits carry.
+            tell: whether there are such records; False where another process has written them.
+
+        Raises:
+            UnknownProviderError: no provider has that name.
+        """
+        moves = self._seats.set_control(name, enabled=enabled, priority=priority, isolated=isolated)
+        self._tell(moves if tell else [], origin)
+
+    def close_by_hand(self, name: str, *, origin: Origin | None = None, tell: bool = True) -> None:
+        """Forget all that keeps callers away from a provider: open circuits, isolation, limits and bars.
+
+        `origin` and `tell` are as in `set_control`.
+
+        Raises:
+            UnknownProviderError: no provider has that name.
+        """
+        moves = self._seats.close_by_hand(name)
+        self._tell(moves if tell else [], origin)
+
+    def clear_bar(self, name: str) -> None:
+        """Ask a provider again that was set aside for a fault of ours: it was mended without a change here.
+
+        Raises:
+            UnknownProviderError: no provider has that name.
+        """
+        self._seats.find(name).bars.clear()
+
+    async def close(self) -> None:
+        """Close every provider's connections."""
+        await asyncio.gather(*(provider.close() for provider in self.providers))
+
+    def _tell(self, moves: Moves, origin: Origin | None) -> None:
+        for name, model, snapshot, transition in moves:
+            record = CircuitRecord(origin or Origin(new_id()), name, model, snapshot, transition)
+            self._desk.recorder.circuit_changed(record)
 
 
-def _whole(last: Chunk, pieces: Sequence[str], attempt: Try) -> Completion:
-    """Put a finished stream together; a stream without a finish reason was cut, however politely it ended."""
-    if last.finish_reason is None:
-        message = "its stream ended before the answer was finished"
-        raise ProviderError(ErrorClass.TRUNCATED, message, advice="try again; if it lasts, look at the server's log")
-    return Completion("".join(pieces), last.finish_reason, last.usage or Usage(), last.model or attempt.request.model)
+async def _forget(completion: Completion) -> None:
+    """A whole answer that came too late needs no end."""
+    del completion
 
 
-def _checked(completion: Completion) -> Completion:
-    """Let only an answer through: words, that no filter took away."""
-    if completion.finish_reason == CONTENT_FILTER:
-        message = "it refused to answer because of what the question or the answer is about"
-        raise ProviderError(ErrorClass.CONTENT_FILTER, message, advice="ask in other words")
-    if not completion.text.strip():
-        message = f"it finished ({completion.finish_reason}) without a word"
-        raise ProviderError(ErrorClass.EMPTY, message, advice="try again, or choose another model")
-    return completion
+def _broke_off(attempt: Try, error: ProviderError) -> None:
+    """Settle a stream that failed, and remember what its reader has seen.
 
-
-def _too_slow(attempt: Try, message: str) -> ProviderError:
-    advice = f'raise first_token_s of [[providers]] name = "{attempt.provider.name}", or deadline_s under [router]'
-    return ProviderError(ErrorClass.TIMEOUT, message, advice=advice)
+    Raises:
+        StreamBrokenError: a tool call was passed on; nobody can answer as if it had not been.
+    """
+    attempt.fail(error)
+    call, name = attempt.call, attempt.provider.name
+    if attempt.tool_calls:
+        tool = attempt.tool_calls[-1].name
+        message = (
+            f"{name} broke off after it had asked for the tool {tool!r} ({error.message}), so no other provider may "
+            "answer instead; drop what the tool did, if that can be, and ask again"
+        )
+        raise StreamBrokenError(message) from error
+    if attempt.pieces:
+        call.shown += "".join(attempt.pieces)
+        call.broken = name, error.message

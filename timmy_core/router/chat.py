@@ -214,8 +214,23 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitStatus:
+    """How the circuit of one of a provider's models stands."""
+
+    model: str
+    circuit: Circuit
+    open_until: datetime | None
+    consecutive_failures: int
+    isolated: bool
+    limited_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """How one provider stands now, and what it did since the store began."""
+    """How one provider stands now, and what it did; the circuit is that of its default model.
+
+    Requests, errors and cost are since the store began, times and speed those of its last answers.
+    """
 
     name: str
     kind: str
@@ -233,6 +248,23 @@ class ProviderStatus:
     p95_ms: float | None
     last_success_at: datetime | None
     recent_failures: tuple[Failure, ...] = field(default=())
+    enabled: bool = True  # False: it was switched off, here or in the configuration
+    isolated: bool = False  # True: it was taken out by hand, until a hand closes it
+    limited_until: datetime | None = None  # it asked to be left alone until then
+    bar: str = ""  # a fault that only another configuration mends, for which it is not asked
+    in_flight: int = 0
+    waiting: int = 0  # callers that wait for one of its slots
+    p99_ms: float | None = None
+    first_token_p50_ms: float | None = None
+    first_token_p95_ms: float | None = None
+    tokens_per_s: float | None = None
+    availability: float | None = None  # of its last attempts: answers, of these and the failures that were its fault
+    cost_microusd: int = 0  # of the attempts whose cost is known
+    unpriced: int = 0  # attempts whose cost is not
+    last_failover: str = ""  # why somebody else answered in its place the last time, in words
+    circuits: tuple[CircuitStatus, ...] = ()  # of every model that it has
+    changed_by: str = ""  # who steered it last, if somebody did
+    changed_at: datetime | None = None
 
 
 class Provider(Protocol):

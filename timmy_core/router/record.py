@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from timmy_core.router.breaker import Snapshot, Transition
-from timmy_core.router.chat import Attempt, Usage
+from timmy_core.router.chat import Attempt, Message, ToolCall, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,24 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What was said in one attempt; passed on only to a recorder that `wants_content`."""
+
+    messages: tuple[Message, ...]
+    text: str = ""  # of the answer, as far as it came
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One attempt at one provider, with what it cost; never a word of what was said."""
+    """One attempt at one provider, with what it cost; `attempt.why` says whether it was a retry or a hedge.
+
+    Args:
+        usage: as the provider reported it; where it did not, estimated by `timmy_core.router.tokens` and marked so.
+        cost_microusd: of this attempt, failed and cancelled ones too; None where no price is known.
+        hold_id: the money that was set aside for it, which its record settles; None where there was none.
+        content: what was said; None unless the recorder wants it.
+    """
 
     origin: Origin
     index: int
@@ -33,6 +49,8 @@ class AttemptRecord:
     response_model: str | None
     finish_reason: str | None
     cost_microusd: int | None
+    hold_id: str | None = None
+    content: Content | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +76,11 @@ class UnansweredRecord:
 class Recorder(Protocol):
     """Who is told; called on the cascade's loop, so it must return at once and must not raise."""
 
+    @property
+    def wants_content(self) -> bool:
+        """Whether attempts are to carry what was said."""
+        ...
+
     def attempted(self, record: AttemptRecord, circuit: CircuitRecord | None) -> None:
         """Take note of an attempt, and of what it did to the circuit."""
         ...
@@ -73,6 +96,8 @@ class Recorder(Protocol):
 
 class NoRecorder:
     """Listens to nothing."""
+
+    wants_content = False
 
     def attempted(self, record: AttemptRecord, circuit: CircuitRecord | None) -> None:
         """Drop it."""

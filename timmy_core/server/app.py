@@ -59,6 +59,7 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         pages.start()
         timmy.warm()
+        timmy.router.watch()
         try:
             yield
         finally:

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from timmy_core.errors import (
+    ControlError,
     EventError,
     EventNotFoundError,
     HomeInUseError,
@@ -19,6 +20,7 @@ from timmy_core.errors import (
     StoreClosedError,
     StoreFullError,
     TimmyError,
+    UnknownProviderError,
 )
 from timmy_core.server.screens import problem_screen
 
@@ -38,6 +40,8 @@ STATUS_OF: tuple[tuple[type[TimmyError], int], ...] = (
     (StoreFullError, 507),
     (HomeInUseError, 409),
     (QuestionError, 422),
+    (UnknownProviderError, 404),
+    (ControlError, 422),
     (RouterError, 502),
     (TimmyError, 500),
 )
@@ -106,7 +110,7 @@ async def on_api_error(request: Request, error: Exception) -> Response:
 async def on_timmy_error(request: Request, error: Exception) -> Response:
     """Answer an error of the house with its own words; they never hold a secret."""
     status = next((code for kind, code in STATUS_OF if isinstance(error, kind)), 500)
-    return answer(request.scope, status, str(error), kind=_snake(type(error).__name__))
+    return answer(request.scope, status, str(error), kind=kind_of(error))
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
@@ -169,5 +173,7 @@ def _replacement(scope: Scope, status: int) -> Response:
     return answer(scope, status, texts.get(status, "The page could not be shown; the server's log says more."))
 
 
-def _snake(name: str) -> str:
+def kind_of(error: Exception) -> str:
+    """Return the word by which programs know an error: `router` for a `RouterError`."""
+    name = type(error).__name__
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).removeprefix("_").removesuffix("_error")

@@ -67,6 +67,14 @@ class EventsParams(Params):
     order: Literal["desc", "asc"] = "desc"
 
 
+class MetricsParams(Params):
+    """The time and the grouping of `/api/v1/router/metrics`, as `Router.report` takes them."""
+
+    since: Moment | None = None
+    until: Moment | None = None
+    by: Literal["model", "provider", "agent"] = "model"
+
+
 class AskBody(BaseModel):
     """What `/api/v1/ask` takes."""
 
@@ -74,6 +82,49 @@ class AskBody(BaseModel):
 
     text: Annotated[str, Field(min_length=1, max_length=100_000)]
     session: Annotated[str, Field(min_length=1, max_length=100)] = "default"
+    local_only: bool = False
+
+
+class CompleteBody(BaseModel):
+    """What `/api/v1/router/complete` takes; the router itself checks what messages and options mean."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=10_000)]
+    model: Name = "default"
+    provider: Name | None = None
+    deadline_s: float | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=1000)] = Field(default_factory=list)
+    tool_choice: Name = "auto"
+    json_mode: bool = False
+    json_schema: dict[str, Any] | None = None
+    local_only: bool = False
+    stream: bool = False
+    trace_id: Name | None = None
+    agent_id: Name | None = None
+    task_id: Name | None = None
+    session: Name | None = None
+
+
+class ControlBody(BaseModel):
+    """What `/api/v1/router/providers/{name}/control` takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    action: Literal["enable", "disable", "isolate", "close", "priority"]
+    value: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    by: Annotated[str, Field(min_length=1, max_length=100)] = "api"
+
+
+class HealthCheckBody(BaseModel):
+    """What `/api/v1/router/health-check` takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Name | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
 
 
 P = TypeVar("P", bound=BaseModel)

@@ -22,6 +22,8 @@ MAX_THREADS: Final = 4
 MAX_RESULT_BYTES: Final = 256 << 20
 MAX_TIMEOUT_S: Final = 600.0
 AT_ONCE: Final = 8  # questions at the same time; more wait for their turn
+TOO_LARGE: Final = f"the query needs more than the {MEMORY} of memory that it may have; narrow it or aggregate earlier"
+RESULT_TOO_LARGE: Final = f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB; take fewer rows or columns"
 _BATCH: Final = 10_000
 
 _DECIMAL_OF_HUGE: Final = 38  # the digits that a sum of whole numbers is declared with
@@ -91,9 +93,7 @@ class Duck:
         Raises:
             QueryError: the timeout is out of range, or it ran out first.
         """
-        if not 0 < timeout_s <= MAX_TIMEOUT_S:
-            message = f"timeout_s {timeout_s} is out of range; expected more than 0, at most {MAX_TIMEOUT_S:g} seconds"
-            raise QueryError(message)
+        check_timeout(timeout_s)
         if not self._turns.acquire(timeout=timeout_s):
             message = f"{AT_ONCE} queries are running already and none ended within {timeout_s:g} s; try again"
             raise QueryError(message)
@@ -109,6 +109,25 @@ class Duck:
             self._root.close()
 
 
+def check_timeout(timeout_s: float) -> None:
+    """Check how long a question may take.
+
+    Raises:
+        QueryError: it is out of range.
+    """
+    if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        message = f"timeout_s {timeout_s} is out of range; expected more than 0, at most {MAX_TIMEOUT_S:g} seconds"
+        raise QueryError(message)
+
+
+def too_long(timeout_s: float) -> str:
+    """Say that a query was stopped for the time it took."""
+    return (
+        f"the query took longer than {timeout_s:g} s and was stopped; "
+        "narrow it, for instance with a range of ts, or give it more with timeout_s"
+    )
+
+
 @contextlib.contextmanager
 def translated(timeout_s: float = 0.0) -> Iterator[None]:
     """Say DuckDB's errors in the house's words.
@@ -121,22 +140,21 @@ def translated(timeout_s: float = 0.0) -> Iterator[None]:
     try:
         yield
     except duckdb.InterruptException as error:
-        message = (
-            f"the query took longer than {timeout_s:g} s and was stopped; "
-            "narrow it, for instance with a range of ts, or give it more with timeout_s"
-        )
-        raise QueryError(message) from error
-    except duckdb.OutOfMemoryException as error:
-        message = f"the query needs more than the {MEMORY} of memory that it may have; narrow it or aggregate earlier"
-        raise QueryError(message) from error
+        raise QueryError(too_long(timeout_s)) from error
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        raise QueryError(TOO_LARGE) from error
     except duckdb.Error as error:
         said = str(error).partition("\n\nLINE ")[0].partition("Error: ")
         message = f"the query was refused: {(said[2] or said[0]).strip()}"
         raise QueryError(message) from error
 
 
-def ask(connection: duckdb.DuckDBPyConnection, query: str, *, limit: int, timeout_s: float) -> Result:
+def ask(
+    connection: duckdb.DuckDBPyConnection, query: str, *, limit: int, timeout_s: float, given_s: float | None = None
+) -> Result:
     """Run one question and return at most `limit` rows; the query is checked already, or our own.
+
+    `timeout_s` is what is left of the `given_s` that messages name.
 
     Raises:
         QueryError: it is wrong, too slow or too large.
@@ -148,7 +166,7 @@ def ask(connection: duckdb.DuckDBPyConnection, query: str, *, limit: int, timeou
     watch.daemon = True
     watch.start()
     try:
-        with translated(timeout_s):
+        with translated(timeout_s if given_s is None else given_s):
             # One row more than asked for tells whether there are more.
             reader = connection.sql(query).limit(limit + 1).to_arrow_reader(_BATCH)
             batches: list[Any] = []
@@ -157,8 +175,7 @@ def ask(connection: duckdb.DuckDBPyConnection, query: str, *, limit: int, timeou
                 batches.append(batch)
                 size += batch.nbytes
                 if size > MAX_RESULT_BYTES:
-                    message = f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB; take fewer rows or columns"
-                    raise QueryError(message)
+                    raise QueryError(RESULT_TOO_LARGE)
             table = pa.Table.from_batches(batches, reader.schema)
     finally:
         watch.cancel()
@@ -181,7 +198,7 @@ def _to_polars(table: Any) -> pl.DataFrame:
                 table = table.set_column(index, field.name, table.column(index).cast(pa.int64()))
     try:
         frame = pl.from_arrow(table)
-    except (pl.exceptions.PolarsError, pa.ArrowException, TypeError, ValueError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, TypeError, ValueError) as error:
         message = f"a column of the result is of a kind that frames cannot hold ({error}); cast it to VARCHAR"
         raise QueryError(message) from error
     return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()

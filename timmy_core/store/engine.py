@@ -20,15 +20,14 @@ from timmy_core.errors import StoreBusyError, StoreClosedError, StoreError
 from timmy_core.store.bell import Bell, BellWatcher
 from timmy_core.store.faults import translate as _translate
 from timmy_core.store.migrations import migrate
+from timmy_core.store.readers import Readers
 
 T = TypeVar("T")
 Connection = sqlite3.Connection
-
 SQLITE_VERSION: Final = sqlite3.sqlite_version
 MAX_GROUP: Final = 512  # writes in one commit; more would only make the first one wait longer
 MAX_QUEUE: Final = 10_000  # writes that nobody waits for; past this `submit` refuses
 LINGER_S: Final = 0.02  # how long writes that nobody waits for may gather before they are committed
-MAX_IDLE_READERS: Final = 8
 _EMPTYING_S: Final = 0.2  # how long writers wait for readers at a time, while the write-ahead log is emptied
 
 _WRITER_PRAGMAS: Final = (
@@ -43,12 +42,6 @@ _WRITER_PRAGMAS: Final = (
     "PRAGMA trusted_schema=OFF",
     "PRAGMA foreign_keys=ON",
     "PRAGMA secure_delete=ON",  # what is redacted is overwritten, not only given up; appending deletes nothing
-)
-_READER_PRAGMAS: Final = (
-    "PRAGMA query_only=ON",
-    "PRAGMA mmap_size=0",
-    "PRAGMA cache_size=-16000",
-    "PRAGMA trusted_schema=OFF",
 )
 
 
@@ -75,7 +68,7 @@ class Store:
         self._closing = threading.Lock()
         self._closed = False
         self._queue: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
-        self._idle: queue.LifoQueue[Connection] = queue.LifoQueue(MAX_IDLE_READERS)
+        self._readers = Readers(path)
         self._lock_fd = -1
         self._writer: Connection
         self._bell: Bell
@@ -275,25 +268,8 @@ class Store:
             StoreError: the file could not be read.
         """
         self._check_open()
-        try:
-            connection = self._idle.get_nowait()
-        except queue.Empty:
-            connection = self._open_reader()
-        try:
+        with self._readers.read() as connection:
             yield connection
-        except sqlite3.Error as error:
-            connection.close()
-            raise _translate(error, self.path) from error
-        except BaseException:
-            connection.close()
-            raise
-        if self._closed:
-            connection.close()
-            return
-        try:
-            self._idle.put_nowait(connection)
-        except queue.Full:
-            connection.close()
 
     # Opening and closing -------------------------------------------------------------------------------------
 
@@ -318,21 +294,6 @@ class Store:
             raise _translate(error, self.path) from error
         return connection
 
-    def _open_reader(self) -> Connection:
-        try:
-            connection = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}?mode=ro",
-                uri=True,
-                isolation_level=None,
-                check_same_thread=False,
-                timeout=10,
-            )
-            for pragma in _READER_PRAGMAS:
-                connection.execute(pragma)
-        except sqlite3.Error as error:
-            raise _translate(error, self.path) from error
-        return connection
-
     def close(self) -> None:
         """Write what is queued, then close every connection; closing twice is harmless."""
         with self._closing:
@@ -341,8 +302,7 @@ class Store:
             self._closed = True
             self._queue.put(None)
         self._thread.join()
-        while not self._idle.empty():
-            self._idle.get_nowait().close()
+        self._readers.close()
         with self._exclusive():
             # The last connection checkpoints as it closes, so it closes under the lock too.
             self._writer.close()

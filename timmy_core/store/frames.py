@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from timmy_core.clock import to_us
 from timmy_core.errors import QueryError
-from timmy_core.store.engine import Store
+from timmy_core.store.readers import Readable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,7 +70,7 @@ def check_limit(limit: int) -> None:
 
 
 def read_frame(
-    store: Store,
+    store: Readable,
     spec: FrameSpec,
     *,
     since: datetime | None,
@@ -140,3 +140,27 @@ def to_polars(spec: FrameSpec, rows: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
         *(pl.col(column).cast(pl.Datetime("us")).dt.replace_time_zone("UTC") for column in times),
         *(pl.col(column).cast(pl.Boolean) for column in flags),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows of a frame are wanted, in plain values, so that it can be handed to another process."""
+
+    name: str
+    since_us: int | None
+    until_us: int | None
+    limit: int
+    conditions: Sequence[str]  # in SQL, and our own
+    where: str | None  # one more condition, by whoever asks
+    seqs: Sequence[int] | None  # those of the log that a filter names
+
+
+def condition_times(column: str, since_us: int | None, until_us: int | None) -> list[str]:
+    """Return a range of time as conditions in SQL over a column of whole numbers."""
+    bounds = ((">=", since_us), ("<", until_us))
+    return [f"{column} {sign} {moment:d}" for sign, moment in bounds if moment is not None]
+
+
+def time_column(spec: FrameSpec) -> str:
+    """Return the column of a frame that `since` and `until` compare with."""
+    return next(name for name, (expression, kind) in spec.columns.items() if (expression, kind) == (spec.time, "time"))

@@ -47,8 +47,21 @@ _MAKERS: Final[Mapping[str, int | None]] = {
     "repeat": 1,
     "rpad": 1,
 }
+_NEVER: Final = re.compile("[\\0\ud800-\udfff]")
 _FORMATS: Final = frozenset({"format", "printf"})
 _LONG_WIDTH: Final = re.compile(r"\d{5}|\*|\{[^}]*\{")
+
+
+def check_text(query: str) -> None:
+    """Check that a query is a text of bounded length that DuckDB can read at all.
+
+    Raises:
+        QueryError: it is not.
+    """
+    # Surrogates are halves of characters, which no text in UTF-8 has.
+    if not isinstance(query, str) or len(query) > MAX_QUERY_CHARS or _NEVER.search(query):
+        message = f"a query is a text of at most {MAX_QUERY_CHARS:,} characters"
+        raise QueryError(message)
 
 
 class Guard:
@@ -87,9 +100,7 @@ class Guard:
         return self._walk(node)
 
     def _tree(self, connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
-        if not isinstance(query, str) or len(query) > MAX_QUERY_CHARS or "\0" in query:
-            message = f"a query is a text of at most {MAX_QUERY_CHARS:,} characters"
-            raise QueryError(message)
+        check_text(query)
         ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
         answer: dict[str, Any] = json.loads(text)
         if answer["error"]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from timmy_core.errors import StoreError
 from timmy_core.store.duck import literal
-from timmy_core.store.engine import Store
+from timmy_core.store.readers import Readable
 
 if TYPE_CHECKING:
     import duckdb
@@ -126,10 +126,6 @@ class LogState:
             message = f"the archive segment {lost} is missing; put it back from a backup, or see `timmy events verify`"
             raise StoreError(message)
 
-    def named(self, message: str) -> Part | None:
-        """The part whose file a message names."""
-        return next((part for part in self.parts if part.file in message), None)
-
     def source(self, parts: Sequence[Part], *, hot: bool = True) -> str:
         """Return what stands after FROM to read these parts, and the hot table, with all the columns shown."""
         selects = [f"SELECT {self._shown('{0}')} FROM inside.hot"] if hot else []  # noqa: S608 - our own names
@@ -177,13 +173,18 @@ class _Found:
 class LogTables:
     """Keeps the lake's copy of the log; every method is called by one thread at a time."""
 
-    def __init__(self, store: Store, folder: Path, promotion: Promotion) -> None:
+    def __init__(self, store: Readable, folder: Path, promotion: Promotion) -> None:
         self.state = LogState(folder, tuple(promotion.kinds))
         self._store = store
         self._promotion = promotion
         self._head = 0
         self._erased: frozenset[int] = frozenset()
         self._viewed: LogState | None = None
+
+    def parts(self) -> tuple[Part, ...]:
+        """The archived runs, as the store has them now."""
+        with self._store.read() as connection:
+            return tuple(Part(*row) for row in connection.execute(_READ_SEGMENTS))
 
     def create(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Create the empty tables, and the view over them."""

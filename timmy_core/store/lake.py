@@ -12,20 +12,25 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from timmy_core.errors import QueryError, StoreClosedError, StoreError
 from timmy_core.store.charts import Charts
-from timmy_core.store.duck import Duck, Result, ask, literal, translated
-from timmy_core.store.engine import Store
+from timmy_core.store.duck import Duck, Result, ask, check_timeout, literal, translated
 from timmy_core.store.frames import (
     MAX_ROWS,
     Filter,
     FrameSpec,
+    Selection,
     check_limit,
+    condition_times,
     listed,
     microseconds,
     read_frame,
+    time_column,
 )  # fmt: skip
-from timmy_core.store.guard import Guard
+from timmy_core.store.guard import Guard, check_text
 from timmy_core.store.hot import LogState, LogTables, Part, Promotion
 from timmy_core.store.mirror import Mirror
+from timmy_core.store.readers import Readable
+from timmy_core.store.wire import Origin
+from timmy_core.store.workers import IDLE_S, Workers
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,7 +51,8 @@ class Lake:
     """Answers for every frame that a room declared; safe to use from any thread.
 
     The store itself answers what it can in milliseconds. For the rest DuckDB holds a copy in memory, which is made
-    with the first such question and brought up to date with each.
+    with the first such question and brought up to date with each. What holds a user's own SQL is answered by another
+    process, because one value that grows without end knows neither DuckDB's bounds nor its interrupt.
 
     Args:
         store: where the tables are.
@@ -54,16 +60,20 @@ class Lake:
         folder: where the log's archive is.
         promotion: what is taken from the data of events.
         mend: called when a segment cannot be read: makes it anew where it can, and says in words what it cannot.
+        apart: whether other processes answer users' SQL; False inside such a process.
+        idle_s: how long such a process waits for the next question before it ends.
     """
 
     def __init__(
         self,
-        store: Store,
+        store: Readable,
         specs: Sequence[FrameSpec],
         *,
         folder: Path,
         promotion: Promotion,
-        mend: Callable[[], Iterable[str]] = tuple,
+        mend: Callable[[], Iterable[str]] | None = None,
+        apart: bool = True,
+        idle_s: float = IDLE_S,
     ) -> None:
         self._store = store
         self._specs = {spec.name: spec for spec in specs}
@@ -76,25 +86,39 @@ class Lake:
         self._syncing = threading.Lock()
         self._closed = threading.Event()
         self._opened: tuple[Duck, Guard] | None = None
+        origin = Origin(store.path.absolute(), self._folder, tuple(specs), promotion)
+        self._workers = Workers(origin, idle_s=idle_s) if apart else None
         charts = Charts(self._asking, promotion.kinds)
         self.histogram, self.facets, self.percentiles = charts.histogram, charts.facets, charts.percentiles
 
     # SQL -----------------------------------------------------------------------------------------------------
 
     def query(self, query: str, *, limit: int = 10_000, timeout_s: float = TIMEOUT_S) -> Result:
-        """Answer one question in DuckDB's SQL, and say whether there were more than `limit` rows.
+        """Answer anybody's question in DuckDB's SQL, and say whether there were more than `limit` rows.
 
         Raises:
             QueryError: it does more than read, is wrong, or takes too much time or memory.
             StoreError: an archived segment that it needs is missing or damaged.
         """
+        workers = self._workers
+        if workers is None:
+            return self.answer(query, limit=limit, timeout_s=timeout_s)
+        check_limit(limit)
+        check_timeout(timeout_s)
+        check_text(query)
+        return self._mending(lambda: workers.query(query, limit=limit, timeout_s=timeout_s))
+
+    def answer(self, query: str, *, limit: int = 10_000, timeout_s: float = TIMEOUT_S) -> Result:
+        """Do as `query`, in this process; for questions of our own, whose text nobody else wrote."""
         check_limit(limit)
 
         def run() -> Result:
             with self._connected(timeout_s) as (connection, guard):
+                deadline_s = time.monotonic() + timeout_s
                 names = guard.tables(connection, query)
                 self._begin(connection, names, timeout_s)
-                return ask(connection, query, limit=limit, timeout_s=timeout_s)
+                rest_s = max(0.001, deadline_s - time.monotonic())
+                return ask(connection, query, limit=limit, timeout_s=rest_s, given_s=timeout_s)
 
         return self._mending(run)
 
@@ -119,23 +143,55 @@ class Lake:
             QueryError: the frame or a column is not known, the limit is out of range, or the condition is wrong.
             StoreError: an archived segment is missing or damaged.
         """
+        return self._frame(name, since, until, limit, filters, where=where)
+
+    def page(
+        self,
+        *,
+        before: int | None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 10_000,
+        **filters: Filter,
+    ) -> pl.DataFrame:
+        """Do as `frame` for the log, and only for events whose seq is smaller than `before`."""
+        return self._frame(LOG, since, until, limit, filters, before=before)
+
+    def _frame(
+        self,
+        name: str,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+        filters: Mapping[str, Filter],
+        *,
+        where: str | None = None,
+        before: int | None = None,
+    ) -> pl.DataFrame:
         spec = self._specs.get(name)
         if spec is None:
             message = f"there is no frame {name!r}; expected one of {', '.join(sorted(self._specs))}"
             raise QueryError(message)
         check_limit(limit)
         spec.require(filters, also=tuple(self._promotion.kinds) if name == LOG else ())
-        if where is None and (name != LOG or self._quick(since, until, filters)):
+        if where is None and before is None and (name != LOG or self._quick(since, until, filters)):
             frame = read_frame(self._store, spec, since=since, until=until, limit=limit, filters=filters)
             # The store has the newest events; only what it lacks sends us to the archive.
             if name != LOG or frame.height == limit or self._held()[1] == 0:
                 return frame
+        since_us, until_us = _us(since), _us(until)
         conditions = [
-            *_times("ts_us" if name == LOG else f"epoch_us({_time_column(spec)})", since, until),
+            *condition_times("ts_us" if name == LOG else f"epoch_us({time_column(spec)})", since_us, until_us),
+            *([] if before is None else [f"seq < {before:d}"]),
             *_equals(filters),
-            *([] if where is None else [f"({where}\n)"]),
         ]
-        return self._mending(lambda: self._from_lake(spec, since, until, limit, where, conditions, filters))
+        seqs = listed(filters["seq"]) if "seq" in filters else None
+        selection = Selection(name, since_us, until_us, limit, conditions, where, seqs)
+        workers = self._workers
+        if where is None or workers is None:
+            return self._mending(lambda: self.select(selection))
+        check_text(where)
+        return self._mending(lambda: workers.select(selection, TIMEOUT_S))
 
     def _quick(self, since: datetime | None, until: datetime | None, filters: Mapping[str, Filter]) -> bool:
         """Whether the store finds these events without looking through many others."""
@@ -153,31 +209,30 @@ class Lake:
             row = connection.execute("SELECT (SELECT max(seq) FROM events), (SELECT seq FROM log_base)").fetchone()
         return row[0] or 0, row[1] or 0
 
-    def _from_lake(
-        self,
-        spec: FrameSpec,
-        since: datetime | None,
-        until: datetime | None,
-        limit: int,
-        where: str | None,
-        conditions: Sequence[str],
-        filters: Mapping[str, Filter],
-    ) -> pl.DataFrame:
+    def select(self, wanted: Selection) -> pl.DataFrame:
+        """Return rows of a frame from DuckDB, in this process."""
+        spec = self._specs[wanted.name]
         with self._connected(TIMEOUT_S) as (connection, guard):
-            names = guard.condition(connection, where) if where is not None else set()
+            deadline_s = time.monotonic() + TIMEOUT_S
+            names = guard.condition(connection, wanted.where) if wanted.where is not None else set()
             state = self._begin(connection, {spec.name, *names}, TIMEOUT_S, view=LOG in names)
+            conditions = [*wanted.conditions, *([] if wanted.where is None else [f"({wanted.where}\n)"])]
             clause = f"WHERE {' AND '.join(conditions)}" if conditions else ""
             columns = ", ".join(spec.columns)
             if spec.name != LOG:
                 # Rows stand in the order of their keys, as they came.
-                newest = f"SELECT *, rowid AS place FROM {spec.name} {clause} ORDER BY place DESC LIMIT {limit}"  # noqa: S608
+                newest = f"SELECT *, rowid AS place FROM {spec.name} {clause} ORDER BY place DESC LIMIT {wanted.limit}"  # noqa: S608
                 query = f"SELECT {columns} FROM ({newest}) ORDER BY place"  # noqa: S608
-                return ask(connection, query, limit=limit, timeout_s=TIMEOUT_S).frame
-            seqs = listed(filters["seq"]) if "seq" in filters else None
-            groups = state.newest_first(_us(since), _us(until), seqs)
-            return _newest(connection, state, groups, columns, clause, limit)
+                rest_s = max(0.001, deadline_s - time.monotonic())
+                return ask(connection, query, limit=wanted.limit, timeout_s=rest_s, given_s=TIMEOUT_S).frame
+            groups = state.newest_first(wanted.since_us, wanted.until_us, wanted.seqs)
+            return _newest(connection, state, groups, columns, clause, wanted.limit, deadline_s)
 
     # Keeping up ----------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Start DuckDB in this process, which the first question does otherwise."""
+        self._open()
 
     def warm(self) -> None:
         """Make the copy of the log now and look at every archived file, so that the first question finds both."""
@@ -195,6 +250,8 @@ class Lake:
     def close(self) -> None:
         """Give the memory back; closing twice is harmless."""
         self._closed.set()
+        if self._workers is not None:
+            self._workers.close()
         with self._syncing:
             if self._opened is not None:
                 self._opened[0].close()
@@ -267,7 +324,9 @@ class Lake:
         try:
             return run()
         except StoreError as error:
-            part = self._log.state.named(str(error))
+            if self._mend is None or isinstance(error, StoreClosedError):
+                raise
+            part = next((part for part in self._log.parts() if part.file in str(error)), None)
             if part is None:
                 raise
             now_s = time.monotonic()
@@ -287,33 +346,30 @@ def _newest(
     columns: str,
     clause: str,
     limit: int,
+    deadline_s: float,
 ) -> pl.DataFrame:
     """The newest matching events: first where they begin, from the narrow columns alone, then the whole rows."""
     import polars as pl
 
     pieces: list[pl.DataFrame] = []
-    left, deadline_s = limit, time.monotonic() + TIMEOUT_S
+    left = limit
     for parts, hot in groups:
         state.require(parts)
         source = state.source(parts, hot=hot)
         narrow = f"SELECT seq FROM {source} {clause} ORDER BY seq DESC LIMIT {left}"  # noqa: S608
         rest_s = max(0.001, deadline_s - time.monotonic())
-        found = ask(connection, f"SELECT min(seq), count(*) FROM ({narrow})", limit=1, timeout_s=rest_s)  # noqa: S608
+        least = f"SELECT min(seq), count(*) FROM ({narrow})"  # noqa: S608
+        found = ask(connection, least, limit=1, timeout_s=rest_s, given_s=TIMEOUT_S)
         first, count = found.frame.row(0)
         if count or not pieces:
             bound = f"{clause} AND" if clause else "WHERE"
             query = f"SELECT {columns} FROM {source} {bound} seq >= {first or 0} ORDER BY seq"  # noqa: S608
             rest_s = max(0.001, deadline_s - time.monotonic())
-            pieces.append(ask(connection, query, limit=left, timeout_s=rest_s).frame)
+            pieces.append(ask(connection, query, limit=left, timeout_s=rest_s, given_s=TIMEOUT_S).frame)
         left -= count
         if not left:
             break
     return pl.concat(reversed(pieces))
-
-
-def _times(column: str, since: datetime | None, until: datetime | None) -> list[str]:
-    bounds = ((">=", since), ("<", until))
-    return [f"{column} {sign} {microseconds(moment)}" for sign, moment in bounds if moment is not None]
 
 
 def _equals(filters: Mapping[str, Filter]) -> list[str]:
@@ -325,10 +381,6 @@ def _equals(filters: Mapping[str, Filter]) -> list[str]:
 
 def _us(moment: datetime | None) -> int | None:
     return None if moment is None else microseconds(moment)
-
-
-def _time_column(spec: FrameSpec) -> str:
-    return next(name for name, (expression, kind) in spec.columns.items() if (expression, kind) == (spec.time, "time"))
 
 
 def _filling(timeout_s: float) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from timmy_core.errors import StoreError
-from timmy_core.store.engine import Store
 from timmy_core.store.frames import FrameSpec, to_polars
 from timmy_core.store.hot import KINDS
+from timmy_core.store.readers import Readable
 
 if TYPE_CHECKING:
     import duckdb
@@ -20,7 +20,7 @@ MAX_WHOLE: Final = 100_000  # rows of a table that is read whole each time
 class Mirror:
     """Keeps one table up to date; every method is called by one thread at a time."""
 
-    def __init__(self, store: Store, spec: FrameSpec) -> None:
+    def __init__(self, store: Readable, spec: FrameSpec) -> None:
         self.spec = spec
         self._store = store
         self._last_key = -1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -79,6 +80,16 @@ class Answered(Protocol):
         """One entry a provider that was considered."""
 
 
+class Parts(Protocol):
+    """An answer that comes in parts, and can be given up."""
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Iterate over the parts."""
+
+    async def aclose(self) -> None:
+        """End the work, and wait until it has ended."""
+
+
 class Cascade(Protocol):
     """What the agent asks; the router's own face fits."""
 
@@ -90,6 +101,7 @@ class Cascade(Protocol):
         trace_id: str,
         agent_id: str,
         session: str,
+        local_only: bool,
     ) -> Any:
         """Return an answer."""
 
@@ -101,8 +113,9 @@ class Cascade(Protocol):
         trace_id: str,
         agent_id: str,
         session: str,
-    ) -> AsyncIterator[Any]:
-        """Yield parts; the last one has the attribute `answer`."""
+        local_only: bool,
+    ) -> Parts:
+        """Return the parts; the last one has the attribute `answer`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +152,9 @@ class Agent:
         self._settings = settings
         self._clock = clock
 
-    async def ask(self, text: str, *, session: str = "default", deadline_s: float | None = None) -> Any:
+    async def ask(
+        self, text: str, *, session: str = "default", deadline_s: float | None = None, local_only: bool = False
+    ) -> Any:
         """Ask the cascade with the session's history; question and answer are durable when this returns.
 
         Raises:
@@ -153,12 +168,13 @@ class Agent:
             trace_id=question.trace_id,
             agent_id=self._settings.name,
             session=session,
+            local_only=local_only,
         )
         await self._finish(question, answer)
         return answer
 
     async def ask_stream(
-        self, text: str, *, session: str = "default", deadline_s: float | None = None
+        self, text: str, *, session: str = "default", deadline_s: float | None = None, local_only: bool = False
     ) -> AsyncGenerator[Any, None]:
         """Yield the router's stream parts; the last one, with the whole answer, comes once the answer is durable.
 
@@ -173,12 +189,15 @@ class Agent:
             trace_id=question.trace_id,
             agent_id=self._settings.name,
             session=session,
+            local_only=local_only,
         )
-        async for part in parts:
-            answer = getattr(part, "answer", None)
-            if answer is not None:
-                await self._finish(question, answer)
-            yield part
+        # Who stops reading has stopped the provider's call too, with its event, when this has ended.
+        async with aclosing(parts):
+            async for part in parts:
+                answer = getattr(part, "answer", None)
+                if answer is not None:
+                    await self._finish(question, answer)
+                yield part
 
     def history(self, session: str = "default", *, limit: int = 50) -> list[Turn]:
         """Return the latest turns of a session, oldest first.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from timmy_core.testing.clock import FakeClock
+from timmy_core.testing.faults import FAULTS, Fault
+from timmy_core.testing.ollama_host import OllamaModel, Pull
 from timmy_core.testing.provider import ScriptedProvider
-from timmy_core.testing.wire import Turn, WireServer
+from timmy_core.testing.turn import Turn
+from timmy_core.testing.wire import WireServer
 
-__all__ = ["FakeClock", "ScriptedProvider", "Turn", "WireServer"]
+__all__ = ["FAULTS", "FakeClock", "Fault", "OllamaModel", "Pull", "ScriptedProvider", "Turn", "WireServer"]

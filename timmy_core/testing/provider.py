@@ -7,7 +7,7 @@ import collections
 from collections.abc import AsyncGenerator, Iterable, Mapping
 
 from timmy_core.errors import ProviderError
-from timmy_core.router.chat import ChatRequest, Chunk, Completion, ErrorClass, Health, Usage
+from timmy_core.router.chat import ChatRequest, Chunk, Completion, ErrorClass, Health, ToolCall, Usage
 
 Step = str | Chunk | float | ProviderError | Completion
 """A piece of text, a chunk, a pause in seconds, an error, or a whole answer."""
@@ -88,12 +88,15 @@ class ScriptedProvider:
     async def chat(self, request: ChatRequest) -> Completion:
         """Follow the next entry to its end and return the whole."""
         text, last = "", Chunk()
+        calls: list[ToolCall] = []
         async for chunk in self.stream(request):
             text += chunk.text
+            calls.extend(chunk.tool_calls)
             last = chunk
         if last.finish_reason is None:
             raise ProviderError(ErrorClass.TRUNCATED, "the script ended without a finish reason")
-        return Completion(text, last.finish_reason, last.usage or Usage(), last.model or request.model)
+        usage, model = last.usage or Usage(), last.model or request.model
+        return Completion(text, last.finish_reason, usage, model, tuple(calls))
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
         """Follow the next entry, chunk by chunk."""
@@ -138,5 +141,5 @@ def _chunk(step: str | Chunk | Completion) -> Chunk:
     if isinstance(step, Chunk):
         return step
     if isinstance(step, Completion):
-        return Chunk(step.text, step.finish_reason, step.usage, step.model)
+        return Chunk(step.text, step.finish_reason, step.usage, step.model, step.tool_calls)
     return Chunk(step)

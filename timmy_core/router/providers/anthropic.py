@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
-from typing import Any, Final
+from typing import Any
 
 from timmy_core.errors import ProviderError
-from timmy_core.router.chat import ChatRequest, Chunk, Completion, ErrorClass, Usage
+from timmy_core.router.chat import ChatRequest, Chunk, Completion, ErrorClass
+from timmy_core.router.providers import anthropic_wire as wire
+from timmy_core.router.providers.answers import CallParts, Unwrapped, checked_calls
 from timmy_core.router.providers.door import NO_KEY
+from timmy_core.router.providers.render import wants_json
 from timmy_core.router.providers.sse import SseDoor
-
-_MAX_TOKENS: Final = 4096  # this API insists on a number
-
-_FINISH: Final[dict[str, str]] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "refusal": "content_filter",
-}
+from timmy_core.settings import ProviderSettings, RouterSettings
 
 
 class AnthropicDoor(SseDoor):
@@ -28,6 +23,11 @@ class AnthropicDoor(SseDoor):
     default_url = "https://api.anthropic.com"
     needs_key = True
     lists_all = False
+
+    def __init__(self, settings: ProviderSettings, router: RouterSettings) -> None:
+        super().__init__(settings, router)
+        # It is said of the door, so all its models have to be able to.
+        self.can_prefill = bool(self.models) and all(wire.can_prefill(model) for model in self.models.values())
 
     def _build(self) -> Any:
         import anthropic
@@ -52,7 +52,7 @@ class AnthropicDoor(SseDoor):
         return anthropic.AnthropicError, httpx2.HTTPError, httpx2.InvalidURL
 
     async def _chat(self, client: Any, request: ChatRequest) -> Completion:
-        reply = await client.messages.create(**_arguments(request))
+        reply = await client.messages.create(**wire.chat_arguments(request))
         if isinstance(reply, str):
             raise self._wrong_form(reply, request.model)
         if getattr(reply, "content", None) is None:
@@ -61,26 +61,30 @@ class AnthropicDoor(SseDoor):
         if reply.stop_reason is None:
             raise self.error(ErrorClass.TRUNCATED, "its answer has no stop reason", request.model)
         text = "".join(block.text for block in reply.content if block.type == "text")
-        usage = Usage(reply.usage.input_tokens, reply.usage.output_tokens)
-        return Completion(text, _finish(reply.stop_reason), usage, reply.model or request.model)
+        unwrapped = _unwrapped(request)
+        if unwrapped is not None:
+            text = unwrapped.feed(wire.begun_json(request) + text)
+        uses = (wire.call_of(block, json.dumps(block.input)) for block in reply.content if block.type == "tool_use")
+        calls = checked_calls(uses, cut=reply.stop_reason == "max_tokens")
+        finish = wire.finish_of(reply.stop_reason, called=bool(calls))
+        self._check_json(request, text, finish)
+        return Completion(text, finish, wire.usage_of(reply.usage), reply.model or request.model, calls)
 
     async def _stream(self, client: Any, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
-        stream = await client.messages.create(**_arguments(request), stream=True)
+        stream = await client.messages.create(**wire.chat_arguments(request), stream=True)
         await self._expect_events(stream.response, request.model)
-        finish: list[str] = []
-        model, input_tokens, output_tokens = request.model, None, None
-        async for event in self._pieces(stream, finish):
-            if event.type == "message_start":
-                model = event.message.model or model
-                input_tokens = event.message.usage.input_tokens
-            elif event.type == "content_block_delta":
-                # Thinking has no text, and says that the model is at work.
-                yield Chunk(event.delta.text if event.delta.type == "text_delta" else "")
-            elif event.type == "message_delta":
-                finish += [event.delta.stop_reason] if event.delta.stop_reason else []
-                output_tokens = event.usage.output_tokens
-        if finish:
-            yield Chunk(finish_reason=_finish(finish[-1]), usage=Usage(input_tokens, output_tokens), model=model)
+        answer = _Answer(request)
+        async for event in self._pieces(stream, answer.finish):
+            piece = answer.take(event)
+            if piece is not None:
+                yield piece
+        if answer.finish:
+            calls = answer.calls.whole(cut=answer.finish[-1] == "max_tokens")
+            finish = wire.finish_of(answer.finish[-1], called=bool(calls))
+            self._check_json(request, "".join(answer.json), finish)
+            if calls:
+                yield Chunk(tool_calls=calls)
+            yield Chunk(finish_reason=finish, usage=wire.usage_of(*reversed(answer.reports)), model=answer.model)
 
     async def _list(self, client: Any) -> tuple[str, ...]:
         page = await client.models.list(limit=1000)
@@ -98,22 +102,55 @@ class AnthropicDoor(SseDoor):
         return super()._translate(error, model)
 
 
-def _finish(reason: str) -> str:
-    return _FINISH.get(reason, reason)
+class _Answer:
+    """A streamed answer, as far as it has come."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self.model = request.model
+        self.finish: list[str] = []
+        self.reports: list[Any] = []
+        self.calls = CallParts()
+        self.json: list[str] = []
+        self._begun = wire.begun_json(request)
+        self._keeps = wants_json(request)
+        self._unwrapped = _unwrapped(request)
+
+    def take(self, event: Any) -> Chunk | None:
+        """Take an event; returns what the caller is to see of it. A chunk without text says: it is at work."""
+        if event.type == "content_block_delta":
+            return self._delta(event)
+        if event.type == "content_block_start" and event.content_block.type == "tool_use":
+            block = event.content_block
+            self.calls.add(event.index, block.id, block.name, json.dumps(block.input) if block.input else None)
+            return Chunk()
+        if event.type == "message_start":
+            self.model = event.message.model or self.model
+            self.reports.append(event.message.usage)
+        elif event.type == "message_delta":
+            self.finish += [event.delta.stop_reason] if event.delta.stop_reason else []
+            self.reports.append(event.usage)
+        return None
+
+    def _delta(self, event: Any) -> Chunk | None:
+        delta = event.delta
+        if delta.type == "text_delta":
+            return self._text(delta.text)
+        if delta.type == "input_json_delta":
+            self.calls.add(event.index, None, None, delta.partial_json)
+            return Chunk() if delta.partial_json else None
+        return Chunk() if getattr(delta, "thinking", None) else None
+
+    def _text(self, text: str) -> Chunk | None:
+        if not self._keeps:
+            return Chunk(text) if text else None
+        if self._unwrapped is not None:
+            text, self._begun = self._unwrapped.feed(self._begun + text), ""
+        self.json.append(text)
+        return Chunk(text)
 
 
-def _arguments(request: ChatRequest) -> dict[str, Any]:
-    """This API keeps the system's words apart from the turns."""
-    arguments: dict[str, Any] = {
-        "model": request.model,
-        "max_tokens": request.max_tokens or _MAX_TOKENS,
-        "messages": [
-            {"role": turn.role, "content": turn.content} for turn in request.messages if turn.role != "system"
-        ],
-    }
-    system = "\n\n".join(turn.content for turn in request.messages if turn.role == "system")
-    if system:
-        arguments["system"] = system
-    if request.temperature is not None:
-        arguments["temperature"] = request.temperature
-    return arguments
+def _unwrapped(request: ChatRequest) -> Unwrapped | None:
+    """What takes a JSON out of the words around it, where only words asked for it."""
+    kind = "object" if request.json_schema is None else request.json_schema.get("type", "object")
+    only_asked = wants_json(request) and not wire.has_json_format(request)
+    return Unwrapped() if only_asked and kind in ("object", "array") else None

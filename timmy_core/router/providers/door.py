@@ -13,12 +13,22 @@ from urllib.parse import urlsplit
 
 from timmy_core.errors import ProviderError
 from timmy_core.router.chat import ChatRequest, Chunk, Completion, ErrorClass, Health
+from timmy_core.router.pricing import Prices
 from timmy_core.router.providers import failures
+from timmy_core.router.providers.transport import transport_errors
 from timmy_core.settings import ProviderSettings, RouterSettings
 
 NO_KEY: Final = "none"
 """What stands for a key where a server wants none; the official clients insist on something."""
 
+UNPAID_S: Final = 600.0
+"""How long a provider is left alone whose quota or credit is used up; somebody has to pay first."""
+
+_UNPAID_ADVICE: Final = (
+    "pay, or raise the spending limit, under billing in the account of {where}; "
+    "until then another provider has to answer, and this one is asked again every 10 minutes"
+)
+_IMPORT_ADVICE: Final = "install what it names; if it is about a proxy, unset ALL_PROXY or name an HTTP proxy there"
 _TAIL_S: Final = 0.5
 _MAX_PIECES: Final = 1_000_000
 
@@ -40,6 +50,7 @@ _ADVICE: Final[dict[ErrorClass, str]] = {
     ErrorClass.OVERLOADED: "try again in a minute; {url} is busy or still loading",
     ErrorClass.MALFORMED: "check that base_url ({url}) of {where} is the address of such an API, with its path",
     ErrorClass.TRUNCATED: "try again; if it lasts, look at the log of the server at {url}",
+    ErrorClass.LOADING: "wait until the server at {url} has read its model",
     ErrorClass.NOT_CONFIGURED: "complete {where}",
 }
 
@@ -66,9 +77,11 @@ class Door(ABC):
         self.priority = settings.priority
         self.first_token_s = settings.first_token_s
         self.base_url = settings.base_url or self.default_url
+        self.official = self.base_url.rstrip("/") == self.default_url
         self.loopback = is_loopback(self.base_url)
-        self.free = self.loopback if settings.price is None else False
         self.local = self.loopback if settings.local is None else settings.local
+        # What runs on a machine of the owner's costs nothing, as long as nobody named a price.
+        self.free = self.local if settings.price is None else settings.price.input == settings.price.output == 0
         self.max_concurrency = settings.max_concurrency
         self._window = settings.context_tokens
         self.connect_s = router.connect_s
@@ -100,7 +113,11 @@ class Door(ABC):
         """Return what the library and its transport raise."""
 
     def _caught(self) -> tuple[type[Exception], ...]:
-        return (*self._foreign(), *SHAPE_ERRORS, OSError, ProviderError)
+        try:
+            foreign = self._foreign()
+        except ImportError:
+            foreign = ()  # then the library raised nothing: `_open` says that it is not there
+        return (*foreign, *transport_errors(), *SHAPE_ERRORS, OSError, ProviderError)
 
     # What the cascade sees ----------------------------------------------------------------------------------
 
@@ -109,9 +126,10 @@ class Door(ABC):
         return self._problem
 
     def window_tokens(self, model: str) -> int | None:
-        """Return how many tokens a question and its answer may have together, where that was configured."""
-        del model
-        return self._window
+        """Return how many tokens a question and its answer may have together: as configured, or as its vendor says."""
+        if self._window is not None or not self.official:
+            return self._window
+        return Prices.load().window(model)
 
     async def chat(self, request: ChatRequest) -> Completion:
         """Return the whole answer.
@@ -176,7 +194,10 @@ class Door(ABC):
         try:
             for _ in range(_MAX_PIECES):
                 try:
-                    async with asyncio.timeout(_TAIL_S if finish else None):
+                    if finish:
+                        async with asyncio.timeout(_TAIL_S):
+                            item = await anext(source, None)
+                    else:
                         item = await anext(source, None)
                 except self._caught():
                     if finish:
@@ -191,21 +212,26 @@ class Door(ABC):
 
     # What the doors use -------------------------------------------------------------------------------------
 
-    def error(self, kind: ErrorClass, message: str, model: str, *, retry_after_s: float | None = None) -> ProviderError:
+    def error(
+        self, kind: ErrorClass, message: str, model: str, *, retry_after_s: float | None = None, advice: str = ""
+    ) -> ProviderError:
         """Return the error in the house's words: without secrets, and with what to do."""
         where = f'[[providers]] name = "{self.name}" in timmy.toml'
-        template = self.advice.get(kind) or _ADVICE.get(kind, "")
-        advice = template.format(name=self.name, model=model, url=shown_url(self.base_url), where=where)
+        template = advice or self.advice.get(kind) or _ADVICE.get(kind, "")
+        told = template.format(name=self.name, model=model, url=shown_url(self.base_url), where=where)
         secret = None if self._key == NO_KEY else self._key
-        return ProviderError(kind, failures.scrub(message, secret), advice=advice, retry_after_s=retry_after_s)
+        return ProviderError(kind, failures.scrub(message, secret), advice=told, retry_after_s=retry_after_s)
 
     def reply_error(self, status: int | None, headers: Mapping[str, str], body: object, model: str) -> ProviderError:
         """Return the error that a reply, or an error inside a stream (`status` None), amounts to."""
-        kind, said = failures.from_reply(status, body)
+        kind, said, unpaid = failures.from_reply(status, body)
         if status is not None and 300 <= status < 400:  # noqa: PLR2004 - where HTTP puts its redirects
             said = f"it redirects to {shown_url(headers.get('location', ''))}, which is not followed"
         number = "an error inside its answer" if status is None else f"HTTP {status}"
         message = f"{number}: {said}" if said else number
+        if unpaid:
+            # What is used up does not come back in a minute, whatever the headers say.
+            return self.error(kind, message, model, retry_after_s=UNPAID_S, advice=_UNPAID_ADVICE)
         wait_s = failures.retry_after_s(headers) if status is not None else None
         return self.error(kind, message, model, retry_after_s=wait_s)
 
@@ -222,7 +248,7 @@ class Door(ABC):
         where = f'[[providers]] name = "{self.name}" in timmy.toml'
         unset = ", ".join(settings.unset_variables)
         key = self._key or ""
-        keyless = self.needs_key and not key and self.base_url == self.default_url
+        keyless = self.needs_key and not key and self.official
         found: tuple[tuple[object, str, str], ...] = (
             (not settings.enabled, "it is switched off", f"set enabled = true for {where}"),
             (unset, f"the environment variable {unset} is not set", f"set {unset} and start Timmy again"),
@@ -237,7 +263,7 @@ class Door(ABC):
         model = self.default_model
         if self._has(found, model):
             return Health(ok=True, message=f"answers, and has {model}", models=found, latency_ms=latency_ms)
-        official = self.lists_all or self.base_url == self.default_url
+        official = self.lists_all or self.official
         missing = self.error(ErrorClass.MODEL_NOT_FOUND, f"answers, but does not list the model {model}", model)
         advice = missing.advice if official else f"if {model} is not what you meant: {missing.advice}"
         return Health(ok=not official, message=missing.message, advice=advice, models=found, latency_ms=latency_ms)
@@ -249,7 +275,12 @@ class Door(ABC):
         if self._client is None:
             async with self._opening:
                 if self._client is None:
-                    self._client = await asyncio.to_thread(self._build)
+                    try:
+                        self._client = await asyncio.to_thread(self._build)
+                    except ImportError as error:
+                        # One of them makes a client while it is loaded, and so may fail over the environment's proxy.
+                        message = f"its library cannot be loaded: {error}"
+                        raise self.error(ErrorClass.NOT_CONFIGURED, message, "", advice=_IMPORT_ADVICE) from None
         return self._client
 
 

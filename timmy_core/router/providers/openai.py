@@ -7,8 +7,11 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from timmy_core.errors import ProviderError
-from timmy_core.router.chat import ChatRequest, Chunk, Completion, ErrorClass, Usage
+from timmy_core.router.chat import ChatRequest, Chunk, Completion, ErrorClass, ToolCall
+from timmy_core.router.providers.answers import CallParts, checked_calls
 from timmy_core.router.providers.door import NO_KEY
+from timmy_core.router.providers.openai_wire import FAILED_FINISHES, chat_arguments, finish_of, usage_of
+from timmy_core.router.providers.render import wants_json
 from timmy_core.router.providers.sse import SseDoor
 
 
@@ -46,55 +49,60 @@ class OpenAIDoor(SseDoor):
         return openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL
 
     async def _chat(self, client: Any, request: ChatRequest) -> Completion:
-        reply = await client.chat.completions.create(**self._arguments(request))
+        reply = await client.chat.completions.create(**chat_arguments(request, official=self.official))
         if isinstance(reply, str):
             raise self._wrong_form(reply, request.model)
         if not getattr(reply, "choices", None):
             # The client reads any JSON object as a completion; this one is something else.
             raise self._wrong_form(json.dumps(reply.model_dump(mode="json")), request.model)
-        choice = reply.choices[0]
+        choice, message = reply.choices[0], reply.choices[0].message
+        self._check_finish(choice, request.model)
         if choice.finish_reason is None:
             raise self.error(ErrorClass.TRUNCATED, "its answer has no finish reason", request.model)
-        text = choice.message.content or getattr(choice.message, "refusal", None) or ""
-        return Completion(text, choice.finish_reason, _usage(reply.usage), reply.model or request.model)
+        named = (call for call in message.tool_calls or () if call.type != "custom")
+        whole = (ToolCall(call.id or "", call.function.name or "", _written(call.function.arguments)) for call in named)
+        calls = checked_calls(whole, cut=choice.finish_reason == "length")
+        refusal = getattr(message, "refusal", None)
+        finish = finish_of(choice.finish_reason, called=bool(calls), refused=bool(refusal))
+        text = message.content or refusal or ""
+        self._check_json(request, text, finish)
+        return Completion(text, finish, usage_of(reply.usage), reply.model or request.model, calls)
 
     async def _stream(self, client: Any, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
-        stream = await client.chat.completions.create(
-            **self._arguments(request), stream=True, stream_options={"include_usage": True}
-        )
+        arguments = chat_arguments(request, official=self.official)
+        stream = await client.chat.completions.create(**arguments, stream=True, stream_options={"include_usage": True})
         await self._expect_events(stream.response, request.model)
-        finish: list[str] = []
-        usage, model = Usage(), request.model
-        async for event in self._pieces(stream, finish):
-            model = event.model or model
-            usage = _usage(event.usage) if event.usage is not None else usage
-            for choice in event.choices[:1]:
-                finish += [choice.finish_reason] if choice.finish_reason else []
-                text = choice.delta.content or getattr(choice.delta, "refusal", None) or ""
-                if text or getattr(choice.delta, "reasoning_content", None):
-                    yield Chunk(text)
-        if finish:
+        answer = _Answer(request)
+        async for event in self._pieces(stream, answer.finish):
+            answer.model = event.model or answer.model
+            answer.usage = event.usage or answer.usage
+            for choice in (event.choices or ())[:1]:
+                if choice.finish_reason:
+                    self._check_finish(choice, request.model)
+                    answer.finish.append(choice.finish_reason)
+                piece = answer.take(choice.delta)
+                if piece is not None:
+                    yield piece
+        if answer.finish:
+            calls = answer.calls.whole(cut=answer.finish[-1] == "length")
+            finish = finish_of(answer.finish[-1], called=bool(calls), refused=answer.refused)
+            self._check_json(request, "".join(answer.json), finish)
+            if calls:
+                yield Chunk(tool_calls=calls)
             # Only now, because the usage comes behind the finish reason.
-            yield Chunk(finish_reason=finish[-1], usage=usage, model=model)
+            yield Chunk(finish_reason=finish, usage=usage_of(answer.usage), model=answer.model)
+
+    def _check_finish(self, choice: Any, model: str) -> None:
+        """Refuse an answer whose end says that the server failed."""
+        if choice.finish_reason in FAILED_FINISHES:
+            body = {"error": getattr(choice, "error", None) or {"message": f"it ended with {choice.finish_reason}"}}
+            raise self.reply_error(None, {}, body, model)
 
     async def _list(self, client: Any) -> tuple[str, ...]:
         page = await client.models.list()
         if isinstance(page, str):
             raise self._wrong_form(page, self.default_model)
         return tuple(str(model.id) for model in page.data)
-
-    def _arguments(self, request: ChatRequest) -> dict[str, Any]:
-        arguments: dict[str, Any] = {
-            "model": request.model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        }
-        if request.temperature is not None:
-            arguments["temperature"] = request.temperature
-        if request.max_tokens is not None:
-            # OpenAI itself renamed it; most compatible servers know the old name only.
-            name = "max_completion_tokens" if self.base_url == self.default_url else "max_tokens"
-            arguments[name] = request.max_tokens
-        return arguments
 
     def _translate(self, error: Exception, model: str) -> ProviderError:
         import openai
@@ -107,5 +115,37 @@ class OpenAIDoor(SseDoor):
         return super()._translate(error, model)
 
 
-def _usage(usage: Any) -> Usage:
-    return Usage() if usage is None else Usage(usage.prompt_tokens, usage.completion_tokens)
+def _written(arguments: Any) -> str:
+    """Some servers send the arguments as the object itself."""
+    return arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
+
+
+class _Answer:
+    """A streamed answer, as far as it has come."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self.model = request.model
+        self.finish: list[str] = []
+        self.usage: Any = None
+        self.calls = CallParts()
+        self.refused = False
+        self.json: list[str] = []
+        self._keeps = wants_json(request)
+
+    def take(self, delta: Any) -> Chunk | None:
+        """Take a piece; returns what the caller is to see of it. A chunk without text says: it is at work.
+
+        Servers send empty pieces to keep the line open; these say nothing of the kind.
+        """
+        if delta.tool_calls:
+            for part in delta.tool_calls:
+                function = part.function
+                name, arguments = (function.name, function.arguments) if function is not None else (None, None)
+                self.calls.add(part.index, part.id, name, arguments)
+        if delta.content:
+            if self._keeps:
+                self.json.append(delta.content)
+            return Chunk(delta.content)
+        self.refused = self.refused or bool(delta.refusal)
+        thinks = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
+        return Chunk() if delta.tool_calls or delta.refusal or thinks else None

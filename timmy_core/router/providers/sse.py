@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from timmy_core.errors import ProviderError
-from timmy_core.router.chat import ErrorClass
+from timmy_core.router.chat import ChatRequest, ErrorClass
+from timmy_core.router.providers.answers import is_json
 from timmy_core.router.providers.door import Door
 from timmy_core.router.providers.failures import parse_body
-from timmy_core.router.providers.transport import surviving_client
+from timmy_core.router.providers.render import wants_json
+from timmy_core.router.providers.transport import client_options, surviving_client
 
 _MAX_BODY: Final = 65_536
 _NO_EVENTS: Final = ("application/json", "text/html")
@@ -21,12 +23,7 @@ class SseDoor(Door):
     def _http_client(self) -> Any:
         import httpx2
 
-        return surviving_client(httpx2)(
-            timeout=httpx2.Timeout(None, connect=self.connect_s),  # the cascade holds the other limits
-            limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=100),
-            trust_env=not self.loopback,  # a proxy from the environment cannot reach this machine for us
-            follow_redirects=False,  # the key goes where the configuration says, and nowhere else
-        )
+        return surviving_client(httpx2)(**client_options(httpx2, connect_s=self.connect_s, loopback=self.loopback))
 
     async def _expect_events(self, response: Any, model: str) -> None:
         """Refuse a body that is no event stream, which the client would read as an empty one."""
@@ -47,3 +44,12 @@ class SseDoor(Door):
         if isinstance(body, Mapping) and body.get("error"):
             return self.reply_error(None, {}, body, model)
         return self.error(ErrorClass.MALFORMED, "its answer has another form than its API promises", model)
+
+    def _check_json(self, request: ChatRequest, text: str, finish: str) -> None:
+        """Refuse a finished answer that had to be a JSON and is none; text so far counts as its beginning."""
+        only_object = request.json_schema is None
+        if not text or finish != "stop" or not wants_json(request):
+            return
+        if not is_json(request.prefill + text, only_object=only_object):
+            message = "its answer is not the JSON that was asked for"
+            raise self.error(ErrorClass.MALFORMED, message, request.model)
