@@ -32,7 +32,7 @@ TEMPLATE: Final = """\
 
 # [[providers]]
 # name = "ollama"
-# kind = "ollama"                       # ollama, openai (any compatible server) or anthropic
+# kind = "ollama"                       # ollama, openai (any compatible server), anthropic or airllm
 # base_url = "http://127.0.0.1:11434"
 # models = { default = "llama3.2" }
 # priority = 1

@@ -73,9 +73,9 @@ def events_over_time(counts: pl.DataFrame, *, by: str = "family") -> Any:
         alt.Chart({"values": bars})
         .mark_bar(binSpacing=1)
         .encode(
-            x=alt.X("start:T", title=None, axis=_time_axis(ends)),
+            x=alt.X("start:T", title=None, axis=time_axis(ends)),
             x2="end:T",
-            y=alt.Y("sum(events):Q", title=None, axis=_axis(tickCount=3, tickMinStep=1, format="~s")),
+            y=alt.Y("sum(events):Q", title=None, axis=axis(tickCount=3, tickMinStep=1, format="~s")),
             color=alt.Color("key:N", scale=scale, legend=None),
             tooltip=[
                 alt.Tooltip("start:T", title="from", format="%d %b %H:%M:%S"),
@@ -85,7 +85,7 @@ def events_over_time(counts: pl.DataFrame, *, by: str = "family") -> Any:
         )
         .add_params(alt.selection_interval(encodings=["x"], name="stretch"))
     )
-    return _styled(chart, height=120)
+    return styled(chart, height=120)
 
 
 def stretch(counts: pl.DataFrame, selections: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
@@ -104,46 +104,12 @@ def stretch(counts: pl.DataFrame, selections: Mapping[str, Any]) -> tuple[dateti
     return (since, until) if isinstance(since, datetime) and isinstance(until, datetime) else (first, last)
 
 
-def measured(attempts: pl.DataFrame) -> pl.DataFrame:
-    """Return the attempts that took time; a provider that was passed over did not."""
-    return attempts.filter((pl.col("latency_ms") > 0) & pl.col("outcome").is_in(["completed", "failed"]))
-
-
-def latencies(attempts: pl.DataFrame, kinds: Mapping[str, str]) -> Any:
-    """Return one mark an attempt over time, on a logarithmic scale; failures are crosses.
-
-    Args:
-        attempts: the frame of that name.
-        kinds: provider name -> kind, which gives the colour.
-    """
-    rows = measured(attempts).select("ts", "provider", "model", "outcome", "error_class", "latency_ms")
-    names = rows["provider"].unique(maintain_order=True).to_list()
-    scale = alt.Scale(domain=names, range=[palette.provider_color(kinds.get(name, name)) for name in names])
-    shape = alt.Scale(domain=["completed", "failed"], range=["circle", "cross"])
-    base = alt.Chart(rows).encode(
-        x=alt.X("ts:T", title=None, axis=_time_axis(rows["ts"])),
-        y=alt.Y("latency_ms:Q", title=None, scale=alt.Scale(type="log", nice=False, padding=8), axis=_latency_axis()),
-        color=alt.Color("provider:N", scale=scale, legend=None),
-    )
-    marks = base.mark_point(size=34, filled=True, opacity=0.9).encode(
-        shape=alt.Shape("outcome:N", scale=shape, legend=None),
-        tooltip=[
-            alt.Tooltip("ts:T", title="when", format="%d %b %H:%M:%S"),
-            "provider:N",
-            "model:N",
-            "outcome:N",
-            alt.Tooltip("error_class:N", title="why"),
-            alt.Tooltip("latency_ms:Q", title="latency, ms", format=",.0f"),
-        ],
-    )
-    return _styled(alt.layer(marks), height=220)
-
-
-def _time_axis(times: pl.Series) -> alt.Axis:
+def time_axis(times: pl.Series) -> alt.Axis:
+    """Return an axis of time whose labels fit the stretch."""
     span = _span(times)
     forms = ((timedelta(days=12), "%d %b"), (timedelta(days=1), "%d %b %H:%M"), (timedelta(minutes=10), "%H:%M"))
     form = next((form for least, form in forms if span > least), "%H:%M:%S")
-    return _axis(grid=False, tickCount=7, format=form)
+    return axis(grid=False, tickCount=7, format=form)
 
 
 def _span(times: pl.Series) -> timedelta:
@@ -151,12 +117,8 @@ def _span(times: pl.Series) -> timedelta:
     return last - first if isinstance(first, datetime) and isinstance(last, datetime) else timedelta(0)
 
 
-def _latency_axis() -> alt.Axis:
-    words = "datum.value < 1000 ? format(datum.value, ',') + ' ms' : format(datum.value / 1000, '~g') + ' s'"
-    return _axis(values=[10, 30, 100, 300, 1000, 3000, 10_000, 30_000], labelExpr=words)
-
-
-def _axis(**options: Any) -> alt.Axis:
+def axis(**options: Any) -> alt.Axis:
+    """Return a quiet axis; options say what differs."""
     quiet: dict[str, Any] = {
         "domain": False,
         "ticks": False,
@@ -169,7 +131,8 @@ def _axis(**options: Any) -> alt.Axis:
     return alt.Axis(**(quiet | options))
 
 
-def _styled(chart: Any, *, height: int) -> Any:
+def styled(chart: Any, *, height: int) -> Any:
+    """Return a chart without a frame, as wide as its place."""
     quiet = {"embedOptions": {"actions": False}}
     sized = chart.properties(width="container", height=height, background="transparent", usermeta=quiet)
     return sized.configure_view(strokeWidth=0)

@@ -226,3 +226,13 @@ def _broken(config: Any) -> str:
         f'<pre class="tw-json">{escape(config.problem.message)}</pre>'
         f'<p class="tw-muted">{parts.command(str(config.path))} was read {parts.ago(config.problem.at)}</p></div>'
     )
+
+
+def explained(now: Now) -> str:
+    """Return one line of plain words for who sees the page for the first time, and what to do without a provider. HTML."""
+    if now.providers:
+        return '<p class="tw-plain">A question goes to the first provider that can take it; where one fails, the next is asked.</p>'
+    return (
+        f'<p class="tw-after">Add a {parts.command("[[providers]]")} table to {parts.command("timmy.toml")}; it takes effect '
+        f"as soon as the file is saved. {parts.command('timmy doctor')} checks it.</p>"
+    )

@@ -118,6 +118,11 @@ def clock(moment: datetime) -> str:
     return _time(moment, "clock", f"{moment:%H:%M}")
 
 
+def day(moment: datetime) -> str:
+    """Return a moment's day as `22 Nov`, in the reader's zone once the browser has seen it."""
+    return _time(moment, "day", f"{moment:%d %b}")
+
+
 def moment(moment: datetime) -> str:
     """Return a moment with its day and milliseconds, in the reader's zone once the browser has seen it."""
     return _time(moment, "full", f"{moment:%d %b %Y %H:%M:%S}.{moment.microsecond // 1000:03d} UTC")

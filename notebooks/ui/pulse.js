@@ -15,6 +15,7 @@ function words(style, moment) {
   if (style === "ago") return `${duration(seconds)} ago`;
   if (style === "left") return seconds < 0 ? `in ${duration(-seconds)}` : "with the next question";
   if (style === "full") return moment.toLocaleString([], { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
+  if (style === "day") return moment.toLocaleDateString([], { day: "numeric", month: "short" });
   return moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
 }
 
@@ -120,7 +121,9 @@ function render({ model }) {
         show("open");
       } else if (packet.events?.length) {
         const head = packet.events[packet.events.length - 1].seq;
-        if (head > cursor) { cursor = head; soon(); }
+        const families = model.get("families");
+        const counts = !families.length || packet.events.some((event) => families.includes(event.type.split(".")[0]));
+        if (head > cursor) { cursor = head; if (counts) soon(); }
       }
     };
     socket.onclose = () => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import anywidget
@@ -20,6 +21,7 @@ class Pulse(anywidget.AnyWidget):
         follow: keep a connection to the live feed; without one it only beats every `every_s` seconds.
         dot: show the state of the connection in the frame; only one pulse a page may.
         every_s: the longest time between two beats, in seconds.
+        families: beat only for events of these families; for all if there are none.
     """
 
     _esm = _HERE / "pulse.js"
@@ -29,7 +31,16 @@ class Pulse(anywidget.AnyWidget):
     follow = traitlets.Bool(default_value=True).tag(sync=True)
     dot = traitlets.Bool(default_value=True).tag(sync=True)
     every_s = traitlets.Float(5.0).tag(sync=True)
+    families = traitlets.List(traitlets.Unicode()).tag(sync=True)
     path = traitlets.Unicode("/ws/events").tag(sync=True)
 
-    def __init__(self, *, since: int = 0, follow: bool = True, dot: bool = True, every_s: float = 5.0) -> None:
-        super().__init__(since=since, follow=follow, dot=dot, every_s=every_s)
+    def __init__(
+        self,
+        *,
+        since: int = 0,
+        follow: bool = True,
+        dot: bool = True,
+        every_s: float = 5.0,
+        families: Sequence[str] = (),
+    ) -> None:
+        super().__init__(since=since, follow=follow, dot=dot, every_s=every_s, families=list(families))

@@ -101,7 +101,7 @@ def took_ms(call: Callable[[], Any]) -> float:
 def record_us(parts: Parts) -> float:
     """Return what handing an attempt's record over costs the caller, in µs."""
     attempt = Attempt("paid", "m", "completed", 100.0, 20.0, cost_microusd=5)
-    record = AttemptRecord(ORIGIN, 0, "x", True, attempt, Usage(100, 50), "m", "stop", 5)  # noqa: FBT003
+    record = AttemptRecord(ORIGIN, 0, "x", True, attempt, Usage(100, 50), "m", "stop", 5)
     times = []
     for _ in range(CALLS):
         times.append(took_ms(lambda: parts.metrics.attempted(record, None)) * 1000)

@@ -8,7 +8,6 @@ import logging
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from timmy_core.errors import ProviderError
 from timmy_core.events.log import EventLog
@@ -253,9 +249,6 @@ async def test_a_smaller_budget_takes_effect_at_once_and_forgets_nothing(house: 
     await house.refused(1)
 
 
-# Events ----------------------------------------------------------------------------------------------------------
-
-
 async def test_a_budget_tells_once_a_day_that_it_refused(house: House) -> None:
     for _ in range(3):
         await house.refused(5000, Origin("t", agent_id="echo"))
@@ -311,9 +304,6 @@ def test_a_hold_that_cannot_be_given_back_is_reported(house: House, caplog: pyte
 )
 def test_money_is_said_exactly(microusd: int, words: str) -> None:
     assert dollars(microusd) == words
-
-
-# With the cascade ------------------------------------------------------------------------------------------------
 
 
 def cascade(house: House, *providers: ScriptedProvider) -> Cascade:
@@ -406,101 +396,3 @@ def test_a_process_that_is_killed_leaves_a_hold_that_runs_out(tmp_path: Path) ->
     # The money is there again but for the question, which the provider has.
     assert clock.now().strftime("%Y-%m") != month or house.standing("month").held_microusd == QUESTION
     store.close()
-
-
-# Against a model -------------------------------------------------------------------------------------------------
-
-
-class Money(RuleBasedStateMachine):
-    """Reserve, settle, release and let time pass, in any order, beside plain dictionaries."""
-
-    holds = Bundle("holds")
-    limits = (3000, 9000, 2000)  # a day, a month, a day of echo
-
-    @initialize()
-    def open(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        home = Path(self.folder.name)
-        self.clock = FakeClock(datetime(2026, 11, 29, 22, tzinfo=UTC))
-        self.store = Store.open(home / "timmy.db")
-        day, month, echo = map(usd, self.limits)
-        budget = {"day_usd": day, "month_usd": month, "agents": {"echo": {"day_usd": echo}}}
-        events = EventLog(self.store, self.clock)
-        self.budgets = Budgets(self.store, events, self.clock, configured(home, budget))
-        self.spent: dict[tuple[str, str], int] = {}
-        self.held: dict[str, tuple[str, str, int, datetime]] = {}
-
-    def teardown(self) -> None:
-        self.store.close()
-        self.folder.cleanup()
-
-    def taken(self, of: str, agent: str | None = None) -> int:
-        def fits(day: str, owner: str) -> bool:
-            return day.startswith(of) and agent in (None, owner)
-
-        spent = sum(cost for (day, owner), cost in self.spent.items() if fits(day, owner))
-        now = self.clock.now()
-        return spent + sum(
-            most if ends > now else QUESTION for day, owner, most, ends in self.held.values() if fits(day, owner)
-        )
-
-    @property
-    def today(self) -> str:
-        return self.clock.now().strftime("%Y-%m-%d")
-
-    @rule(target=holds, most=st.integers(1, 1500), agent=st.sampled_from(["", "echo", "other"]))
-    def reserve(self, most: int, agent: str) -> Hold:
-        origin = Origin("t", agent_id=agent or None)
-        result = asyncio.run(self.budgets.reserve(origin, PAID, "m", request(most)))
-        wanted = most + QUESTION
-        day, month, echo = self.limits
-        fits = self.taken(self.today) + wanted <= day and self.taken(self.today[:7]) + wanted <= month
-        if agent == "echo":
-            fits = fits and self.taken(self.today, "echo") + wanted <= echo
-        assert isinstance(result, Hold) == fits
-        if not isinstance(result, Hold):
-            return Hold()
-        assert result.id is not None
-        ends = self.clock.now() + timedelta(seconds=30 + GRACE_S)
-        self.held[result.id] = (self.today, agent, wanted, ends)
-        return result
-
-    @rule(hold=consumes(holds), share=st.none() | st.integers(0, 120))
-    def settle(self, hold: Hold, share: int | None) -> None:
-        if hold.id is None:
-            return
-        cost = None if share is None else hold.microusd * share // 100
-        now = self.clock.now()
-        self.store.write(lambda c: settle(c, hold_id=hold.id, agent_id="ignored", cost=cost, now=now))
-        day, agent, most, _ = self.held.pop(hold.id)
-        booked = most if cost is None else cost
-        self.spent[day, agent] = self.spent.get((day, agent), 0) + booked
-
-    @rule(hold=consumes(holds))
-    def release(self, hold: Hold) -> None:
-        self.budgets.release(hold)
-        self.store.write(lambda _: None)
-        self.held.pop(hold.id or "", None)
-
-    @rule(cost=st.integers(0, 300), agent=st.sampled_from(["", "echo"]))
-    def pay_without_a_hold(self, cost: int, agent: str) -> None:
-        now = self.clock.now()
-        self.store.write(lambda c: settle(c, hold_id=None, agent_id=agent or None, cost=cost, now=now))
-        self.spent[self.today, agent] = self.spent.get((self.today, agent), 0) + cost
-
-    @rule(seconds=st.sampled_from([1, 30, 89, 600, 3 * 3600]))
-    def wait(self, seconds: int) -> None:
-        # Never so long that a hold of nobody's becomes spending, which has a test of its own.
-        oldest = min((ends for *_, ends in self.held.values()), default=None)
-        if oldest is None or self.clock.now() + timedelta(seconds=seconds) < oldest + timedelta(seconds=FOLD_S):
-            self.clock.advance(seconds)
-
-    @invariant()
-    def it_stands_as_the_model_does(self) -> None:
-        for one in self.budgets.left():
-            of = self.today if one.period == "day" else self.today[:7]
-            assert one.spent_microusd + one.held_microusd == self.taken(of, one.agent_id)
-
-
-Money.TestCase.settings = hypothesis_settings(max_examples=25, stateful_step_count=25, deadline=None)
-TestMoney = Money.TestCase

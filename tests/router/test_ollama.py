@@ -390,6 +390,15 @@ async def test_json_and_a_schema_are_asked_for(door: OllamaDoor, server: WireSer
 
 
 @both
+async def test_an_answer_that_had_to_be_json_and_is_none_is_malformed(
+    door: OllamaDoor, server: WireServer, streamed: bool
+) -> None:
+    assert (await failure(door, replace(ASK, json_mode=True), streamed)).error_class == "malformed_response"
+    server.then(Turn(pieces=('{"a"',), finish_reason="length"))
+    assert (await ask(door, streamed, replace(ASK, json_mode=True))).finish_reason == "length"
+
+
+@both
 async def test_pictures_travel_as_they_are(door: OllamaDoor, server: WireServer, streamed: bool) -> None:
     picture = Image("image/png", b"\x89PNG....")
     await ask(door, streamed, replace(ASK, messages=(Message("user", "what?", images=(picture,)),)))

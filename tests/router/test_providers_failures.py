@@ -154,7 +154,7 @@ REPLIES: dict[str, tuple[int, object, str]] = {
             {
                 "error": {
                     "code": 400,
-                    "message": "The input token count (1200000) exceeds the maximum number of tokens allowed (1048575).",
+                    "message": "The input token count (1200000) exceeds the maximum number of tokens allowed.",
                     "status": "INVALID_ARGUMENT",
                 }
             }

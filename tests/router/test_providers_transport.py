@@ -9,8 +9,6 @@ import ssl
 import subprocess
 import sys
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,57 +23,7 @@ from timmy_core.settings import RouterSettings
 from timmy_core.testing import Turn, WireServer
 
 from .doors import ASK, KEY, KINDS, ask, both, cloud, door, failure, question
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
-OPENAI = b'{"id":"1","object":"chat.completion","created":0,"model":"m","choices":[{"index":0,"finish_reason":"stop",'
-OPENAI += b'"message":{"role":"assistant","content":"ok"}}]}'
-
-
-@asynccontextmanager
-async def raw_server(serve: Serve, **options: object) -> AsyncIterator[tuple[int, list[int]]]:
-    """A server whose connections do exactly what a test wants; yields its port and how many requests each got."""
-    requests: list[int] = []
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        number = len(requests)
-        requests.append(0)
-        try:
-            while True:
-                await read_request(reader)
-                requests[number] += 1
-                await serve(reader, writer, requests[number])
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(handle(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, **options)
-    try:
-        yield server.sockets[0].getsockname()[1], requests
-    finally:
-        server.close()
-        for task in tuple(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
-
-
-async def read_request(reader: asyncio.StreamReader) -> bytes:
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
-    return await reader.readexactly(length)
-
-
-def reply(body: bytes, *more: bytes) -> bytes:
-    head = [b"HTTP/1.1 200 OK", b"content-type: application/json", b"content-length: %d" % len(body), *more, b"", b""]
-    return b"\r\n".join(head) + body
+from .rawserver import OPENAI, raw_server, reply
 
 
 def fds() -> int:
@@ -380,7 +328,7 @@ async def test_a_question_lost_with_an_old_connection_is_sent_again_without_a_wo
     await ask(provider, streamed)
     server.then(Turn(drop=True), Turn())
     assert (await ask(provider, streamed)).text == "Hello there."
-    assert len(server.requests) == 3
+    assert len(server.questions) == 3
 
 
 @both
@@ -391,7 +339,7 @@ async def test_an_answer_that_had_begun_is_never_asked_for_again(
     server.then(Turn(ending="reset", after=1), Turn())
     with pytest.raises(ProviderError):
         await ask(provider, streamed)
-    assert len(server.requests) == 2
+    assert len(server.questions) == 2
 
 
 async def test_an_answer_that_is_finished_does_not_wait_for_the_end_of_its_stream(

@@ -171,7 +171,7 @@ def test_every_room_has_its_tables(timmy: Timmy) -> None:
     timmy.ask_sync("hello?")
 
     assert timmy.sql("SHOW TABLES")["name"].to_list() == [
-        "attempts", "circuits", "events", "providers", "redactions", "segments", "turns",
+        "attempts", "circuits", "events", "providers", "redactions", "segments", "spending", "turns",
     ]  # fmt: skip
     for name in ("attempts", "circuits", "providers", "redactions", "segments", "turns"):
         assert timmy.sql(f"FROM {name}").equals(timmy.frame(name)), name

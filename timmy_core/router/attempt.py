@@ -127,6 +127,13 @@ class Try:
             if self.call.streamed:
                 self._note(self._first_token_ms)
 
+    def heard(self, chunk: Chunk) -> None:
+        """Keep what a piece of the stream says about the whole."""
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        if chunk.finish_reason is not None:
+            self.finish = chunk
+
     def succeed(self, completion: Completion) -> Usage:
         """The provider answered; returns what it used, estimated where it did not say."""
         if not self.call.streamed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,18 +22,16 @@ MAX_ROWS: Final = 100_000
 """The newest attempts that one report looks at; `complete` says whether that was all of them."""
 
 _DAY: Final = timedelta(days=1)
-_KEYS: Final[dict[str, str]] = {
-    "model": "provider, model, ''",
-    "provider": "provider, '', ''",
-    "agent": "'', '', coalesce(agent_id, '')",
-}
 # The index on ts says between which ids they lie; read in the order of ids they stand beside each other on the disk.
 _BOUNDS: Final = """
 SELECT coalesce(min(id), 0), coalesce(max(id), -1), count(*) FROM (
     SELECT id FROM provider_metrics WHERE ts >= :since AND ts < :until ORDER BY ts DESC LIMIT :rows
 )"""
-_ROWS: Final = "SELECT * FROM provider_metrics WHERE id BETWEEN :first AND :last AND ts >= :since AND ts < :until"
-_FAULT: Final = ", ".join(f"'{kind}'" for kind in sorted(FAULTS))
+_ROWS: Final = """
+SELECT provider, model, coalesce(agent_id, ''), outcome, error_class, why, latency_us, first_token_us, input_tokens,
+       output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, estimated, cost_microusd
+FROM provider_metrics WHERE id BETWEEN :first AND :last AND ts >= :since AND ts < :until"""
+_AT_ONCE: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +131,109 @@ def read_report(store: Store, since: datetime | None, until: datetime, by: By) -
     if asked["since"] >= asked["until"]:
         message = f"the time from {iso(since)} to {iso(until)} is empty; since has to lie before until"
         raise RouterError(message)
+    # Counted here and not in SQL, which would sort all of it three times while the read holds up the checkpoints.
+    sums: dict[tuple[str, str, str], _Sum] = {}
     with store.read() as connection:
-        # One transaction, so that every statement sees the same rows; bounded, because it holds up the checkpoints.
-        connection.execute("BEGIN")
-        try:
-            first, last, rows = connection.execute(_BOUNDS, asked).fetchone()
-            asked |= {"first": first, "last": last}
-            sums = connection.execute(_sums(by), asked).fetchall()
-            latencies = connection.execute(_percentiles(by, "latency_us"), asked).fetchall()
-            firsts = connection.execute(_percentiles(by, "first_token_us"), asked).fetchall()
-            errors = connection.execute(_errors(by), asked).fetchall()
-        finally:
-            connection.execute("COMMIT")
-    lines = _lines(sums, latencies, firsts, errors)
-    return Report(since, until, by, lines, sum(line.attempts for line in lines), complete=rows < MAX_ROWS)
+        first, last, rows = connection.execute(_BOUNDS, asked).fetchone()
+        found = connection.execute(_ROWS, {**asked, "first": first, "last": last})
+        while some := found.fetchmany(_AT_ONCE):
+            for row in some:
+                key = _key(row, by)
+                if key not in sums:
+                    sums[key] = _Sum()
+                sums[key].add(row)
+    lines = [group.line(key) for key, group in sums.items()]
+    lines.sort(key=lambda line: (-line.cost_microusd, -line.attempts, line.provider, line.model, line.agent_id))
+    attempts = sum(line.attempts for line in lines)
+    return Report(since, until, by, tuple(lines), attempts, complete=rows < MAX_ROWS)
+
+
+def _key(row: Sequence[Any], by: By) -> tuple[str, str, str]:
+    if by == "model":
+        return row[0], row[1], ""
+    return (row[0], "", "") if by == "provider" else ("", "", row[2])
+
+
+class _Sum:
+    """What a line adds up."""
+
+    __slots__ = (
+        "cost",
+        "errors",
+        "estimated",
+        "faults",
+        "first",
+        "latencies",
+        "outcomes",
+        "said",
+        "tokens",
+        "took_us",
+        "unpriced",
+        "whys",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.whys: Counter[str] = Counter()
+        self.latencies: list[int] = []
+        self.first: list[int] = []
+        self.tokens = [0, 0, 0, 0, 0]  # input, output, cached, written to a cache, thought
+        self.faults = self.estimated = self.cost = self.unpriced = self.said = self.took_us = 0
+
+    def add(self, row: Sequence[Any]) -> None:
+        outcome, error, why, latency_us, first_us, *_ = row[3:]
+        self.outcomes[outcome] += 1
+        self.whys[why] += 1
+        if error is not None:
+            self.errors[error] += 1
+            self.faults += outcome == "failed" and error in FAULTS
+        if outcome == "completed":
+            self.latencies.append(latency_us)
+            if first_us is not None:
+                self.first.append(first_us)
+            if row[9] is not None:
+                self.said += row[9]
+                self.took_us += latency_us
+        for index, count in enumerate(row[8:13]):
+            if count:
+                self.tokens[index] += count
+        self.estimated += row[13]
+        if row[14] is None:
+            self.unpriced += 1
+        else:
+            self.cost += row[14]
+
+    def line(self, key: tuple[str, str, str]) -> Line:
+        latencies, first, completed = sorted(self.latencies), sorted(self.first), self.outcomes["completed"]
+        return Line(
+            provider=key[0],
+            model=key[1],
+            agent_id=key[2],
+            attempts=self.outcomes.total(),
+            completed=completed,
+            failed=self.outcomes["failed"],
+            cancelled=self.outcomes["cancelled"],
+            retries=self.whys["retry"],
+            hedges=self.whys["hedge"],
+            availability=completed / (completed + self.faults) if completed + self.faults else None,
+            p50_ms=percentile_ms(latencies, 50),
+            p95_ms=percentile_ms(latencies, 95),
+            p99_ms=percentile_ms(latencies, 99),
+            first_token_p50_ms=percentile_ms(first, 50),
+            first_token_p95_ms=percentile_ms(first, 95),
+            first_token_p99_ms=percentile_ms(first, 99),
+            tokens_per_s=self.said * 1e6 / self.took_us if self.took_us else None,
+            input_tokens=self.tokens[0],
+            output_tokens=self.tokens[1],
+            cached_tokens=self.tokens[2],
+            cache_write_tokens=self.tokens[3],
+            reasoning_tokens=self.tokens[4],
+            estimated=self.estimated,
+            cost_microusd=self.cost,
+            unpriced=self.unpriced,
+            errors=dict(self.errors.most_common()),
+        )
 
 
 def read_timeline(events: EventLog, provider: str, since: datetime | None, limit: int) -> list[Move]:
@@ -162,91 +249,6 @@ def percentile_ms(ordered: Sequence[int], percent: int) -> float | None:
         return None
     rank = -(-len(ordered) * percent // 100)
     return ordered[rank - 1] / 1000
-
-
-# What enters the text comes from the tables above only; times and bounds are bound.
-def _sums(by: By) -> str:
-    return f"""
-SELECT {_KEYS[by]}, count(*), sum(outcome = 'completed'), sum(outcome = 'failed'), sum(outcome = 'cancelled'),
-       sum(why = 'retry'), sum(why = 'hedge'), sum(outcome = 'failed' AND error_class IN ({_FAULT})),
-       coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(sum(cached_tokens), 0),
-       coalesce(sum(cache_write_tokens), 0), coalesce(sum(reasoning_tokens), 0), sum(estimated),
-       coalesce(sum(cost_microusd), 0), sum(cost_microusd IS NULL),
-       coalesce(sum(output_tokens) FILTER (WHERE outcome = 'completed'), 0),
-       coalesce(sum(latency_us) FILTER (WHERE outcome = 'completed' AND output_tokens IS NOT NULL), 0)
-FROM ({_ROWS}) GROUP BY 1, 2, 3"""  # noqa: S608
-
-
-def _percentiles(by: By, column: str) -> str:
-    ranks = ", ".join(f"min({column}) FILTER (WHERE place * 100 >= {percent} * many)" for percent in (50, 95, 99))
-    return f"""
-SELECT a, b, c, {ranks} FROM (
-    SELECT a, b, c, {column}, row_number() OVER (PARTITION BY a, b, c ORDER BY {column}) AS place,
-           count(*) OVER (PARTITION BY a, b, c) AS many
-    FROM (SELECT {_as(by)}, {column} FROM ({_ROWS}) WHERE outcome = 'completed' AND {column} IS NOT NULL)
-) GROUP BY a, b, c"""  # noqa: S608
-
-
-def _errors(by: By) -> str:
-    return f"""
-SELECT {_KEYS[by]}, error_class, count(*) FROM ({_ROWS}) WHERE error_class IS NOT NULL
-GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 4"""  # noqa: S608
-
-
-def _as(by: By) -> str:
-    keys = {
-        "model": "provider AS a, model AS b, '' AS c",
-        "provider": "provider AS a, '' AS b, '' AS c",
-        "agent": "'' AS a, '' AS b, coalesce(agent_id, '') AS c",
-    }
-    return keys[by]
-
-
-_Rows = Sequence[tuple[Any, ...]]
-
-
-def _lines(sums: _Rows, latencies: _Rows, firsts: _Rows, errors: _Rows) -> tuple[Line, ...]:
-    kinds: defaultdict[tuple[Any, ...], dict[str, int]] = defaultdict(dict)
-    for *key, kind, count in errors:
-        kinds[tuple(key)][kind] = count
-    whole = {row[:3]: row[3:] for row in latencies}
-    first = {row[:3]: row[3:] for row in firsts}
-    nothing = (None, None, None)
-    lines = [_line(row, whole.get(row[:3], nothing), first.get(row[:3], nothing), kinds[row[:3]]) for row in sums]
-    return tuple(sorted(lines, key=lambda line: (-line.cost_microusd, -line.attempts, line.provider, line.model)))
-
-
-def _line(row: tuple[Any, ...], whole: Sequence[Any], first: Sequence[Any], errors: Mapping[str, int]) -> Line:
-    completed, faults, answered_us = row[4], row[9], row[19]
-    p50, p95, p99, first_p50, first_p95, first_p99 = (None if us is None else us / 1000 for us in (*whole, *first))
-    return Line(
-        provider=row[0],
-        model=row[1],
-        agent_id=row[2],
-        attempts=row[3],
-        completed=completed,
-        failed=row[5],
-        cancelled=row[6],
-        retries=row[7],
-        hedges=row[8],
-        availability=completed / (completed + faults) if completed + faults else None,
-        p50_ms=p50,
-        p95_ms=p95,
-        p99_ms=p99,
-        first_token_p50_ms=first_p50,
-        first_token_p95_ms=first_p95,
-        first_token_p99_ms=first_p99,
-        tokens_per_s=row[18] * 1e6 / answered_us if answered_us else None,
-        input_tokens=row[10],
-        output_tokens=row[11],
-        cached_tokens=row[12],
-        cache_write_tokens=row[13],
-        reasoning_tokens=row[14],
-        estimated=row[15],
-        cost_microusd=row[16],
-        unpriced=row[17],
-        errors=errors,
-    )
 
 
 def _move(event: Event, data: Mapping[str, Any]) -> Move:

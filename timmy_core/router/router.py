@@ -171,7 +171,10 @@ class Router:
     def providers(self) -> list[ProviderInfo]:
         """Return what each provider is, in the order in which they are asked; nothing is read or asked."""
         standing = self._cascade.standing()
-        return [info_of(provider, standing[provider.name]) for provider in self._in_order(standing)]
+        return [
+            info_of(provider, standing[provider.name], self._control_of(provider.name))
+            for provider in self._in_order(standing)
+        ]
 
     def report(self, *, since: datetime | None = None, until: datetime | None = None, by: By = "model") -> Report:
         """Return what the providers did in a time, the last 24 hours if none is given; see `Metrics.report`."""
@@ -197,9 +200,12 @@ class Router:
 
     def _status(self, provider: Provider, standing: Standing) -> ProviderStatus:
         numbers = Numbers() if self._memory is None else self._memory.numbers(provider.name)
-        control = Control(provider.name) if self._steering is None else self._steering.control_of(provider.name)
+        control = self._control_of(provider.name)
         told = "" if self._events is None else last_failover(provider.name, numbers.recent_failures, self._events)
         return status_of(provider, self._cascade, standing, numbers, control, told)
+
+    def _control_of(self, name: str) -> Control:
+        return Control(name) if self._steering is None else self._steering.control_of(name)
 
     def _remembering(self) -> Memory:
         if self._memory is None:

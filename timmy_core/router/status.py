@@ -61,7 +61,8 @@ def status_of(
         p95_ms=numbers.p95_ms,
         last_success_at=numbers.last_success_at,
         recent_failures=numbers.recent_failures,
-        enabled=standing.enabled,
+        # Who is not configured is not asked, whether or not it is switched on.
+        enabled=standing.enabled or (bool(problem) and control.enabled is not False),
         isolated=standing.isolated,
         limited_until=circuit.limited_until,
         bar="" if standing.bar is None else standing.bar[1],
@@ -83,7 +84,7 @@ def status_of(
     )
 
 
-def info_of(provider: Provider, standing: Standing) -> ProviderInfo:
+def info_of(provider: Provider, standing: Standing, control: Control) -> ProviderInfo:
     """Return what one provider is."""
     problem, advice = provider.problem() or ("", "")
     models = dict(provider.models)
@@ -99,7 +100,7 @@ def info_of(provider: Provider, standing: Standing) -> ProviderInfo:
         can_prefill=provider.can_prefill,
         max_concurrency=provider.max_concurrency,
         first_token_s=provider.first_token_s,
-        enabled=standing.enabled,
+        enabled=standing.enabled or (bool(problem) and control.enabled is not False),
         isolated=standing.isolated,
         problem=problem,
         advice=advice,

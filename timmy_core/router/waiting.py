@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Final
 
 from timmy_core.errors import ProviderError
+from timmy_core.router.alarm import Alarm
 from timmy_core.router.attempt import Try
 from timmy_core.router.call import Desk
 from timmy_core.router.chat import Chunk, Completion, ErrorClass, Usage
@@ -46,32 +47,35 @@ async def chunks_of(attempt: Try, desk: Desk) -> AsyncGenerator[Chunk, None]:
     """
     limits, name, now = desk.limits, attempt.provider.name, desk.clock.monotonic
     limit_s, ends, begun, pace = attempt.request.first_token_s, attempt.call.ends, False, None
-    async with aclosing(attempt.provider.stream(attempt.request)) as chunks:
-        for _ in range(_MAX_PARTS):
-            asked = now()
-            try:
-                async with asyncio.timeout(limit_s):
+    with closing(Alarm()) as alarm:
+        async with aclosing(attempt.provider.stream(attempt.request)) as chunks:
+            for _ in range(_MAX_PARTS):
+                asked = now()
+                alarm.set(limit_s)
+                try:
                     chunk = await anext(chunks, None)
-            except TimeoutError:
-                raise _silent(attempt, limit_s, begun=begun, whole=limit_s >= limits.between_tokens_s) from None
-            if chunk is None:
-                return
-            begun = True
-            if chunk.usage is not None:
-                attempt.usage = chunk.usage
-            if chunk.finish_reason is not None:
-                attempt.finish = chunk
-            if chunk.text:
-                if pace is None:
+                except asyncio.CancelledError:
+                    if alarm.rang():
+                        raise _silent(attempt, limit_s, begun=begun, whole=limit_s >= limits.between_tokens_s) from None
+                    raise
+                finally:
+                    alarm.clear()
+                if chunk is None:
+                    return
+                begun = True
+                if chunk.usage is not None or chunk.finish_reason is not None:
+                    attempt.heard(chunk)
+                if chunk.text:
+                    if pace is None:
+                        attempt.first_token()
+                        pace = Pace(limits.min_chars_per_s, limits.pace_window_s)
+                    elif pace.drips(now() - asked, len(chunk.text)):
+                        message = f"its answer dripped: less than {limits.min_chars_per_s:g} characters a second"
+                        raise TooSlowError(name, message, "min_chars_per_s", fair=True)
+                elif chunk.tool_calls:
                     attempt.first_token()
-                    pace = Pace(limits.min_chars_per_s, limits.pace_window_s)
-                elif pace.drips(now() - asked, len(chunk.text)):
-                    message = f"its answer dripped: less than {limits.min_chars_per_s:g} characters a second"
-                    raise TooSlowError(name, message, "min_chars_per_s", fair=True)
-            elif chunk.tool_calls:
-                attempt.first_token()
-            yield chunk
-            limit_s = min(limits.between_tokens_s, max(0.0, ends - now()))
+                yield chunk
+                limit_s = min(limits.between_tokens_s, max(0.0, ends - now()))
 
 
 def whole_stream(attempt: Try) -> Completion:

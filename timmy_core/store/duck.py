@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import duckdb
     import polars as pl
 
+_log = logging.getLogger(__name__)
+
 MEMORY: Final = "1GiB"
 MAX_THREADS: Final = 4
 MAX_RESULT_BYTES: Final = 256 << 20
@@ -25,7 +28,9 @@ AT_ONCE: Final = 8  # questions at the same time; more wait for their turn
 TOO_LARGE: Final = f"the query needs more than the {MEMORY} of memory that it may have; narrow it or aggregate earlier"
 RESULT_TOO_LARGE: Final = f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB; take fewer rows or columns"
 _BATCH: Final = 10_000
-
+_STOP_S: Final = 30.0
+_LOOK_S: Final = 0.05
+_CLOSED: Final = "the store is closed; open it again"
 _DECIMAL_OF_HUGE: Final = 38  # the digits that a sum of whole numbers is declared with
 
 
@@ -53,7 +58,8 @@ class Duck:
             "autoload_known_extensions": "false",
         }
         self._root = duckdb.connect(":memory:", config=config)
-        self._lock = threading.Lock()
+        self._free = threading.Condition()
+        self._open: list[duckdb.DuckDBPyConnection] = []
         self._closed = False
         self._turns = threading.BoundedSemaphore(AT_ONCE)
         for setting in (
@@ -76,15 +82,22 @@ class Duck:
         Raises:
             StoreClosedError: it was closed.
         """
-        with self._lock:
+        with self._free:
             if self._closed:
-                message = "the store is closed; open it again"
-                raise StoreClosedError(message)
+                raise StoreClosedError(_CLOSED)
             cursor = self._root.cursor()
+            self._open.append(cursor)
         try:
             yield cursor
+        except QueryError as error:
+            if self._closed:
+                raise StoreClosedError(_CLOSED) from error
+            raise
         finally:
             cursor.close()
+            with self._free:
+                self._open.remove(cursor)
+                self._free.notify_all()
 
     @contextlib.contextmanager
     def turn(self, timeout_s: float) -> Iterator[None]:
@@ -103,9 +116,18 @@ class Duck:
             self._turns.release()
 
     def close(self) -> None:
-        """Give everything back; what runs still ends by itself."""
-        with self._lock:
+        """Stop what runs still and give everything back; the engine must not end under a running query."""
+        with self._free:
             self._closed = True
+            for _ in range(int(_STOP_S / _LOOK_S)):
+                # Between two steps of its work there is nothing to interrupt, so it is tried again.
+                for cursor in self._open:
+                    cursor.interrupt()
+                if self._free.wait_for(lambda: not self._open, _LOOK_S):
+                    break
+            else:
+                _log.error("%d queries did not end within %g s and keep their memory", len(self._open), _STOP_S)
+                return
             self._root.close()
 
 

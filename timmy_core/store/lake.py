@@ -253,9 +253,9 @@ class Lake:
         if self._workers is not None:
             self._workers.close()
         with self._syncing:
-            if self._opened is not None:
-                self._opened[0].close()
-                self._opened = None
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened[0].close()
 
     @contextlib.contextmanager
     def _asking(self, timeout_s: float = TIMEOUT_S) -> Iterator[tuple[duckdb.DuckDBPyConnection, LogState]]:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from timmy_core.errors import ProviderError
-from timmy_core.router.chat import ChatRequest, Chunk, Completion, ErrorClass, Usage
+from timmy_core.router.chat import ChatRequest, Chunk, Completion, ErrorClass
 from timmy_core.router.providers import ollama_wire as wire
+from timmy_core.router.providers.answers import is_json
 from timmy_core.router.providers.door import Door
 from timmy_core.router.providers.failures import parse_body
 from timmy_core.router.providers.loading import Loading, patience_s
 from timmy_core.router.providers.ollama_models import LocalModel, PullProgress, PullTally, local_models
+from timmy_core.router.providers.render import wants_json
 from timmy_core.router.providers.transport import client_options, surviving_client
 from timmy_core.router.tokens import at_least, estimate
 from timmy_core.settings import ProviderSettings, RouterSettings
@@ -142,26 +144,29 @@ class OllamaDoor(Door):
         if not part.get("done"):
             raise self.error(ErrorClass.TRUNCATED, "its answer is not marked as done", request.model)
         calls = wire.calls_of(message)
-        usage = self._answered(known, request, part, called=bool(calls))
-        finish = wire.finish_of(part, called=bool(calls))
-        return Completion(message.get("content") or "", finish, usage, part.get("model") or request.model, calls)
+        text = message.get("content") or ""
+        last = self._end(known, request, part, text, called=bool(calls))
+        assert last.finish_reason is not None  # noqa: S101 - every end has one
+        assert last.usage is not None  # noqa: S101
+        return Completion(text, last.finish_reason, last.usage, last.model or request.model, calls)
 
     async def _stream(self, client: Any, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
         known = await self._ready(client, request)
         last: list[Chunk] = []
-        called = False
+        kept: list[str] = []
+        keeps, called = wants_json(request), False
         with _doubting(known):
             parts = await self._ask(client, known, request, stream=True)
             async for part in self._pieces(parts, last):
                 message = wire.message_of(part)
                 text, calls = message.get("content") or "", wire.calls_of(message)
                 called = called or bool(calls)
+                if keeps:
+                    kept.append(text)
                 if text or calls or message.get("thinking"):
                     yield Chunk(text, tool_calls=calls)
                 if part.get("done"):
-                    usage = self._answered(known, request, part, called=called)
-                    finish = wire.finish_of(part, called=called)
-                    last.append(Chunk("", finish, usage, part.get("model") or request.model))
+                    last.append(self._end(known, request, part, "".join(kept), called=called))
         for chunk in last[-1:]:
             yield chunk
 
@@ -173,9 +178,9 @@ class OllamaDoor(Door):
         body = wire.chat_body(request, known.num_ctx, stream=stream)
         return await client._request(dict, "POST", "/api/chat", json=body, stream=stream)  # noqa: SLF001
 
-    def _answered(self, known: _Known, request: ChatRequest, part: Mapping[str, Any], *, called: bool) -> Usage:
-        """Check the end of an answer, and note that the model is loaded."""
-        usage = wire.usage_of(part)
+    def _end(self, known: _Known, request: ChatRequest, part: Mapping[str, Any], text: str, *, called: bool) -> Chunk:
+        """Check the end of an answer, note that the model is loaded, and return it as the last piece."""
+        usage, finish = wire.usage_of(part), wire.finish_of(part, called=called)
         known.fresh_until = time.monotonic() + _FRESH_S
         read = usage.input_tokens or 0
         # A server that cuts a question to its window says so nowhere but in how much of it was read.
@@ -186,7 +191,10 @@ class OllamaDoor(Door):
         if not called and wire.must_call(request):
             message = "it answered without the tool call that was required, which this API cannot enforce"
             raise self.error(ErrorClass.BAD_REQUEST, message, request.model)
-        return usage
+        only_object = request.json_schema is None
+        if text and finish == "stop" and wants_json(request) and not is_json(text, only_object=only_object):
+            raise self.error(ErrorClass.MALFORMED, "its answer is not the JSON that was asked for", request.model)
+        return Chunk("", finish, usage, part.get("model") or request.model)
 
     # Getting ready ------------------------------------------------------------------------------------------
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from timmy_core.router.chat import ChatRequest, Message, ToolCall, Usage
+from timmy_core.router.providers.answers import checked_calls
+from timmy_core.router.providers.render import as_object, base64_of
 
 _NUM_CTX: Final = re.compile(r"^num_ctx\s+(?P<tokens>\d+)\s*$", re.MULTILINE)
 
@@ -75,7 +75,7 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
         names.update((call.id, call.name) for call in message.tool_calls)
         one: dict[str, Any] = {"role": message.role, "content": message.content}
         if message.images:
-            one["images"] = [base64.b64encode(image.data).decode("ascii") for image in message.images]
+            one["images"] = [base64_of(image) for image in message.images]
         if message.tool_calls:
             one["tool_calls"] = [_call_body(call, index) for index, call in enumerate(message.tool_calls)]
         if message.tool_call_id is not None:
@@ -86,36 +86,25 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def _call_body(call: ToolCall, index: int) -> dict[str, Any]:
-    return {"id": call.id, "function": {"index": index, "name": call.name, "arguments": _object(call.arguments)}}
-
-
-def _object(text: str) -> dict[str, Any]:
-    """The arguments as an object, which this API wants; what another provider's model botched goes along as text."""
-    try:
-        parsed = json.loads(text)
-    except ValueError:
-        parsed = None
-    return parsed if isinstance(parsed, dict) else {"arguments": text}
+    return {"id": call.id, "function": {"index": index, "name": call.name, "arguments": as_object(call.arguments)}}
 
 
 def calls_of(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
-    """Return the tool calls of an answer, or of a piece of one.
+    """Return the tool calls of an answer, or of a piece of one, in which they are always whole.
 
     Raises:
-        ValueError: they have another form than the API promises.
+        ValueError, LookupError, TypeError: they have another form than the API promises.
     """
-    return tuple(_call(call) for call in message.get("tool_calls") or ())
+    calls = message.get("tool_calls")
+    return checked_calls(map(_call, calls), cut=False) if calls else ()
 
 
 def _call(call: Mapping[str, Any]) -> ToolCall:
     function = call["function"]
-    name, arguments = function["name"], function.get("arguments")
+    arguments = function.get("arguments")
     written = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
-    if not isinstance(name, str) or not name:
-        text = "a tool call without a name"
-        raise ValueError(text)
-    # Servers before the id was invented leave it out; the history needs one to tell results apart.
-    return ToolCall(str(call.get("id") or f"call_{secrets.token_hex(6)}"), name, written)
+    # Servers before the id was invented leave it out.
+    return ToolCall(str(call.get("id") or ""), str(function["name"] or ""), written)
 
 
 def message_of(part: Mapping[str, Any]) -> Mapping[str, Any]:

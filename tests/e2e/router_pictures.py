@@ -1,0 +1,191 @@
+"""Take pictures of the router's page in its states, light, dark and at phone width: `python -m tests.e2e.router_pictures FOLDER`.
+
+The workbench is the real one, served by its own process; its providers are wire servers on loopback that follow a
+script, and its past is a made-up week that went through the real recorder.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.e2e.browser import find_browser, flags
+from tests.e2e.pictures import LOOKS, settle
+from tests.e2e.served import Served, loopback, plain_environment, provider_table
+from timmy_core.events.log import EventLog
+from timmy_core.router.breaker import Snapshot, Transition
+from timmy_core.router.chat import Attempt, Usage
+from timmy_core.router.metrics import Metrics
+from timmy_core.router.record import AttemptRecord, CircuitRecord, Origin
+from timmy_core.store.engine import Store
+from timmy_core.testing import FakeClock, Turn
+
+ANSWER = Turn(tuple("Rust fungi need two hosts; the barberry is one of them. ".split(" ")), pause_s=0.01, usage=(21, 14))
+FAILED = ("timeout", "server_error", "overloaded", "stream_truncated", "rate_limited")
+
+
+def past(home: Path, names: dict[str, tuple[str, float, int]]) -> None:
+    """Write a week of attempts: name -> (model, typical seconds, micro-dollars an answer)."""
+    chance = random.Random(11)  # noqa: S311 - a seed, not a secret
+    now = datetime.now(UTC)
+    clock = FakeClock(now - timedelta(days=6.6))
+    store = Store.open(home / "timmy.db")
+    metrics = Metrics(store, EventLog(store, clock))
+    first = next(iter(names))
+    number = 0
+    while clock.now() < now - timedelta(minutes=1):
+        number += 1
+        clock.advance(chance.expovariate(1 / 700))
+        out = 300 < number < 318 or 640 < number < 652 or 797 < number < 803
+        for name, (model, typical, cost) in names.items():
+            bad = (name == first and out) or chance.random() < 0.006
+            if name != first and not bad and not (out or chance.random() < 0.18):
+                continue
+            _attempt(metrics, chance, name, model, typical, cost, bad=bad, trace=f"{number:032x}")
+            if not bad:
+                break
+        if number in (302, 642, 799):
+            _moved(metrics, first, names[first][0], "open")
+        if number in (317, 651, 802):
+            _moved(metrics, first, names[first][0], "half_open")
+            clock.advance(40)
+            _moved(metrics, first, names[first][0], "closed")
+    store.close()
+
+
+def _attempt(
+    metrics: Metrics, chance: random.Random, name: str, model: str, typical: float, cost: int, *, bad: bool, trace: str
+) -> None:
+    kind = chance.choice(FAILED) if bad else None
+    took = typical * 1000 * math.exp(chance.gauss(0, 0.55))
+    begun = None if bad else took * chance.uniform(0.08, 0.3)
+    message = "nothing came within its share of the time" if bad else ""
+    attempt = Attempt(name, model, "failed" if bad else "completed", took, begun, kind, message)
+    usage = Usage() if bad else Usage(chance.randrange(20, 900), chance.randrange(20, 400))
+    price = 0 if bad else round(cost * chance.uniform(0.3, 2))
+    origin = Origin(trace)
+    metrics.attempted(AttemptRecord(origin, 0, "openai", True, attempt, usage, model, None if bad else "stop", price), None)
+
+
+def _moved(metrics: Metrics, name: str, model: str, after: str) -> None:
+    before = {"open": "closed", "half_open": "open", "closed": "half_open"}[after]
+    move = Transition(before, after, "5 failures in a row" if after == "open" else "its time was over", None)  # type: ignore[arg-type]
+    metrics.circuit_changed(CircuitRecord(Origin("f" * 32), name, model, Snapshot(after), move))  # type: ignore[arg-type]
+
+
+class Album:
+    """Takes the pictures of one state in every look."""
+
+    def __init__(self, browser: Browser, folder: Path) -> None:
+        self._browser, self._folder = browser, folder
+
+    def take(self, name: str, served: Served, *, then: Callable[[Page], None] | None = None, query: str = "") -> None:
+        """Take the whole page, after something was done on it."""
+        for look, options in LOOKS.items():
+            context = self._browser.new_context(**options)  # type: ignore[arg-type]
+            page = context.new_page()
+            page.goto(f"{served.url}/router/status/{query}")
+            page.locator(".tw-cascade, .tw-header").first.wait_for()
+            settle(page)
+            if then is not None:
+                then(page)
+                settle(page)
+            target = self._folder / f"router-{name}-{look}.png"
+            height = page.evaluate("document.querySelector('.marimo-cell').closest('.flex').scrollHeight + 140")
+            page.set_viewport_size({"width": options["viewport"]["width"], "height": min(int(height), 3600)})  # type: ignore[index]
+            page.wait_for_timeout(700)
+            page.screenshot(path=target)
+            wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+            print(target, "" if wide[0] <= wide[1] else f"SCROLLS SIDEWAYS {wide}")
+            context.close()
+
+
+def post(served: Served, path: str, body: dict[str, object]) -> None:
+    """Send something to the API."""
+    token = served.get("/api/v1/token").json()["token"]
+    answer = httpx.post(
+        f"{served.url}/api/v1/router/{path}", json=body, headers={"X-Timmy-Token": token}, timeout=30, trust_env=False
+    )
+    assert answer.is_success, answer.text
+
+
+def ask(served: Served, times: int = 1) -> None:
+    """Ask the cascade over the API."""
+    for _ in range(times):
+        post(served, "complete", {"messages": [{"role": "user", "content": "How are you?"}]})
+
+
+def try_it(page: Page) -> None:
+    """Ask on the page itself."""
+    page.get_by_label("prompt").fill("Which plants does rust need?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.locator(".tw-took").wait_for()
+
+
+def main() -> None:
+    """Serve each state and take its pictures."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as place,
+        loopback(ANSWER) as one,
+        loopback(ANSWER) as two,
+        loopback(ANSWER) as three,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=flags())
+        album = Album(browser, folder)
+        price = "price = { input = 0.4, output = 1.6 }\n"
+        toml = (
+            provider_table("ollama", one.url.removesuffix("/v1"), kind="ollama", model="llama3.2", priority=1)
+            + provider_table("box", two.url, model="gemma-3-4b", priority=2).rstrip() + "\n\n"
+            + provider_table("paid", three.url, model="gpt-5.6-luna", priority=10).rstrip() + "\n" + price
+            + '\n[[providers]]\nname = "claude"\nkind = "anthropic"\napi_key = "${ANTHROPIC_API_KEY}"\n'
+            'models = { default = "claude-haiku-4-5" }\npriority = 20\n'
+            "\n[budget]\nday_usd = 0.05\nmonth_usd = 4.0\n"
+        )  # fmt: skip
+        home = Path(place) / "busy"
+        home.mkdir()
+        (home / "timmy.toml").write_text(toml)
+        past(home, {"ollama": ("llama3.2", 1.9, 0), "box": ("gemma-3-4b", 3.2, 0), "paid": ("gpt-5.6-luna", 0.8, 2400)})
+        served = Served(home, Path(place) / "logs", plain_environment())
+        served.start()
+        try:
+            ask(served, 3)
+            album.take("well", served, query="?range=7d")
+            one.then(Turn(status=503, message="the model is loading"))
+            ask(served, 6)
+            album.take("open", served, then=try_it)
+            post(served, "providers/box/control", {"action": "isolate"})
+            (home / "timmy.toml").write_text(toml.replace("month_usd = 4.0", 'month_usd = "much"'))
+            album.take("broken", served, then=lambda page: page.get_by_text("Steer", exact=True).first.click())
+        finally:
+            served.close()
+        for name, text in (("none", "providers = []\n"), ("fresh", toml)):
+            home = Path(place) / name
+            home.mkdir()
+            (home / "timmy.toml").write_text(text)
+            served = Served(home, Path(place) / f"logs-{name}", plain_environment())
+            served.start()
+            try:
+                album.take(name, served)
+                if name == "fresh":
+                    for provider in (one, two, three):
+                        provider.then(Turn(status=503, message="the model is loading"))
+                    ask(served, 6)
+                    album.take("down", served, then=try_it)
+            finally:
+                served.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

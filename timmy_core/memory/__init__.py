@@ -1,0 +1,1 @@
+"""The memory room: what Timmy remembers, finds again, and can say why."""
