@@ -76,12 +76,6 @@ def cascade(here):
 
 
 @app.cell
-def trying_title(here):
-    title = '<div class="tw-chart-title"><span>Try it</span></div>'
-    mo.Html(title) if here.providers else None
-
-
-@app.cell
 def trying(here, tried):
     tried if here.providers else None
 
@@ -149,7 +143,7 @@ def circuit_lanes(timmy, here, query):
     wanted = query.get("provider")
     lanes = []
     for provider in here.providers:
-        if wanted not in (None, provider.name):
+        if wanted not in (None, provider.name) or not provider.configured:
             continue
         moves = timmy.router.timeline(provider.name, since=since)
         models = [one.model for one in provider.circuits] or [provider.model]
@@ -209,7 +203,9 @@ def recent_attempts(timmy, query, here):
     except TimmyError as error:
         return parts.section("Recent attempts", parts.empty(str(error)), note=link)
     nothing = parts.empty("No attempt in this time.", then="Ask something above, or choose a longer time.")
-    return parts.section("Recent attempts", nothing if rows.is_empty() else attempts.table(rows, here.colors), note=link)
+    return parts.section(
+        "Recent attempts", nothing if rows.is_empty() else attempts.table(rows, here.colors), note=link
+    )
 
 
 @app.cell

@@ -95,3 +95,20 @@ class ControlError(RouterError):
 
 class QuestionError(TimmyError):
     """The question or the session's name cannot be used."""
+
+
+class ModelFilesError(TimmyError):
+    """The files of the embedding model are not there, are damaged, or could not be fetched."""
+
+
+class EmbeddingError(TimmyError):
+    """A text has no vector: no embedder can be used, or it failed.
+
+    Args:
+        message: what happened and what to do, never a secret.
+        refused: it is about this very text; others may have vectors all the same.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused

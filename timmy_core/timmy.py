@@ -36,7 +36,7 @@ from timmy_core.router.frames import ATTEMPTS_FRAME, CIRCUITS_FRAME, PROVIDERS_F
 from timmy_core.router.metrics import Metrics
 from timmy_core.router.reload import Problem
 from timmy_core.router.router import Router
-from timmy_core.settings import Settings, load_settings
+from timmy_core.settings import Settings, default_home, load_settings
 from timmy_core.store.engine import Store
 from timmy_core.store.frames import Filter
 from timmy_core.store.lake import Lake
@@ -309,12 +309,13 @@ class _Opened:
         self._uses: dict[tuple[int, Path], tuple[Timmy, int]] = {}
 
     def take(self, home: str | Path | None) -> Timmy:
-        settings = load_settings(home)
-        key = (os.getpid(), settings.home.resolve())
+        root = (Path(home).expanduser() if home is not None else default_home()).absolute()
+        key = (os.getpid(), root.resolve())
         with self._lock:
             timmy, uses = self._uses.get(key, (None, 0))
             if timmy is None:
-                timmy = Timmy(settings)
+                # Who shares an open one shares the settings in force, even while the file is wrong.
+                timmy = Timmy(load_settings(root))
             self._uses[key] = (timmy, uses + 1)
         return timmy
 

@@ -13,13 +13,22 @@ from ui.cascade import usd
 if TYPE_CHECKING:
     import polars as pl
 
-SHOWN = 40
+SHOWN = 25
 _STATES: dict[str, tuple[parts.State, str]] = {
     "completed": ("good", "answered"),
     "failed": ("bad", "failed"),
     "cancelled": ("wait", "cancelled"),
 }
-_HEADS = (("", "when"), ("", "asked"), ("", "what came of it"), ("tw-num", "took"), ("tw-num", "first token"), ("tw-num", "tokens"), ("tw-num", "cost"), ("", "trace"))
+_HEADS = (
+    ("", "when"),
+    ("", "asked"),
+    ("", "what came of it"),
+    ("tw-num", "took"),
+    ("tw-num", "first token"),
+    ("tw-num", "tokens"),
+    ("tw-num", "cost"),
+    ("", "trace"),
+)
 
 
 def table(rows: pl.DataFrame, colors: Mapping[str, str]) -> str:
@@ -36,17 +45,23 @@ def _line(row: Mapping[str, Any], colors: Mapping[str, str]) -> str:
     message = parts.sentence(row["message"] or "")
     name = escape(row["provider"])
     swatch = views.swatch(colors.get(row["provider"], palette.NEUTRAL))
+    came = (
+        f'<span role="cell" class="tw-came" title="{escape(message, quote=True)}">{parts.pill(state, word)}'
+        f'<span class="tw-muted">{escape(kind)}{escape(why)}</span></span>'
+    )
+    link = (
+        f'<span role="cell" class="tw-trace-of"><a href="/swarm/events?trace={quote(row["trace_id"])}" '
+        f'title="all events of this question">…{escape(row["trace_id"][-6:])}</a></span>'
+    )
     cells = (
         f'<span role="cell">{parts.ago(row["ts"])}</span>',
         f'<span role="cell" class="tw-who">{swatch}<b>{name}</b><span class="tw-muted">{escape(row["model"])}</span></span>',
-        f'<span role="cell" class="tw-came" title="{escape(message, quote=True)}">{parts.pill(state, word)}'
-        f'<span class="tw-muted">{escape(kind)}{escape(why)}</span></span>',
+        came,
         f'<span role="cell" class="tw-num">{parts.latency(row["latency_ms"])}</span>',
         f'<span role="cell" class="tw-num"><small>first token</small>{parts.latency(row["first_token_ms"])}</span>',
         f'<span role="cell" class="tw-num"><small>tokens</small>{_tokens(row)}</span>',
         f'<span role="cell" class="tw-num"><small>cost</small>{_cost(row["cost_microusd"])}</span>',
-        f'<span role="cell" class="tw-trace-of"><a href="/swarm/events?trace={quote(row["trace_id"])}" '
-        f'title="all events of this question">…{escape(row["trace_id"][-6:])}</a></span>',
+        link,
     )
     return f'<div role="row" data-outcome="{escape(row["outcome"], quote=True)}">{"".join(cells)}</div>'
 

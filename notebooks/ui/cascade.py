@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ _HEADS = ("p50", "p95", "first token", "tokens/s", "available", "today")
 def cascade(now: Now) -> str:
     """Return the providers in the order in which they are asked, and the offline answer last."""
     heads = "".join(f'<span class="tw-num">{word}</span>' for word in _HEADS)
-    head = f'<span></span><span>asked in this order</span><span>now</span>{heads}<span></span>'
+    head = f"<span></span><span>asked in this order</span><span>now</span>{heads}<span></span>"
     rows = "".join(_step(now, number, provider) for number, provider in enumerate(now.providers, 1))
     nobody = moment.answering(now.providers, at=now.at) is None
     pill = parts.pill("wait", "answers") if nobody else parts.pill("info", "always ready")
@@ -91,7 +91,11 @@ def _numbers(now: Now, provider: ProviderStatus) -> str:
     cost = now.today.get(provider.name)
     known = usd(cost.microusd) if cost else "–"
     today = f"{known} + ?" if cost and cost.unpriced else known
-    hint = f"{parts.plural(cost.unpriced, 'attempt')} of today whose price is not known" if cost and cost.unpriced else "today, UTC"
+    hint = (
+        f"{parts.plural(cost.unpriced, 'attempt')} of today whose price is not known"
+        if cost and cost.unpriced
+        else "today, UTC"
+    )
     speed = "–" if provider.tokens_per_s is None else f"{provider.tokens_per_s:,.0f}"
     low = provider.availability is not None and provider.availability < TARGET
     available = percent(provider.availability)
@@ -100,7 +104,10 @@ def _numbers(now: Now, provider: ProviderStatus) -> str:
         (parts.latency(provider.p95_ms), "19 of 20 of its last answers were whole by then"),
         (parts.latency(provider.first_token_p50_ms), "half of its last streams had begun by then"),
         (speed, "tokens a second over its last answers"),
-        (f'<span class="tw-low">{available}</span>' if low else available, f"answers of its last attempts; {percent(TARGET)} is the aim"),
+        (
+            f'<span class="tw-low">{available}</span>' if low else available,
+            f"answers of its last attempts; {percent(TARGET)} is the aim",
+        ),
         (today, hint),
     )
     return "".join(
@@ -122,23 +129,41 @@ def _note(now: Now, provider: ProviderStatus) -> str:
 
 def _words(now: Now, provider: ProviderStatus) -> str:
     """Why it stands as it does, in a sentence or two. HTML."""
-    if not provider.configured:
-        return f"{parts.advice(parts.sentence(provider.problem))} {parts.advice(parts.sentence(provider.advice))}"
-    if not provider.enabled:
-        by = moment.by(now, provider, "provider.disabled") or " in the configuration"
-        return f"Switched off{by}; no question goes there."
-    if provider.isolated:
-        return f"Isolated{moment.by(now, provider, 'provider.isolated')}; no question goes there until it is closed."
-    if provider.bar:
-        return f"Misconfigured: {parts.advice(parts.sentence(provider.bar))} It is asked again when the configuration changes."
-    why = parts.advice(parts.sentence(provider.recent_failures[0].message)) if provider.recent_failures else ""
-    if sentences.is_limited(provider) and provider.limited_until:
-        return f"It asked to be left alone, and is asked again {parts.until(provider.limited_until)}."
-    if provider.circuit == "open" and provider.open_until:
-        return f"Left alone; next probe {parts.until(provider.open_until)}. {why}"
-    if provider.circuit == "half_open":
-        return f"One question at a time probes it; two answers close its circuit. {why}"
-    return why if provider.consecutive_failures else ""
+    say = _WORDS.get(sentences.standing(provider)[1])
+    return say(now, provider) if say else ""
+
+
+def _why(provider: ProviderStatus) -> str:
+    return parts.advice(parts.sentence(provider.recent_failures[0].message)) if provider.recent_failures else ""
+
+
+def _open(_now: Now, provider: ProviderStatus) -> str:
+    wait = f"; next probe {parts.until(provider.open_until)}" if provider.open_until else ""
+    return f"Left alone{wait}. {_why(provider)}"
+
+
+def _limited(_now: Now, provider: ProviderStatus) -> str:
+    wait = f", and is asked again {parts.until(provider.limited_until)}" if provider.limited_until else ""
+    return f"It asked to be left alone{wait}."
+
+
+# By the word of its pill.
+_WORDS: dict[str, Callable[[Now, ProviderStatus], str]] = {
+    "not set up": lambda _, one: " ".join(parts.advice(parts.sentence(text)) for text in (one.problem, one.advice)),
+    "switched off": lambda now, one: (
+        f"Switched off{moment.by(now, one, 'provider.disabled') or ' in the configuration'}; no question goes there."
+    ),
+    "isolated": lambda now, one: (
+        f"Isolated{moment.by(now, one, 'provider.isolated')}; no question goes there until it is closed."
+    ),
+    "misconfigured": lambda _, one: (
+        f"{parts.advice(parts.sentence(one.bar))} It is asked again when the configuration changes, or once it is closed."
+    ),
+    "limited": _limited,
+    "open": _open,
+    "half-open": lambda _, one: f"One question at a time probes it; two answers close its circuit. {_why(one)}",
+    "failing": lambda _, one: _why(one),
+}
 
 
 # Steering ----------------------------------------------------------------------------------------------------
@@ -150,17 +175,33 @@ def steer(now: Now, provider: ProviderStatus) -> str:
     place = [one for one, _ in order].index(name)
     items = [("Check health", {"action": "check"}, "ask whether it would answer; spends nothing")]
     if place > 0:
-        items.append(("Ask earlier", {"action": "priority", "values": moved(order, name, -1)}, f"before {order[place - 1][0]}"))
+        items.append(
+            ("Ask earlier", {"action": "priority", "values": moved(order, name, -1)}, f"before {order[place - 1][0]}")
+        )
     if place < len(order) - 1:
-        items.append(("Ask later", {"action": "priority", "values": moved(order, name, 1)}, f"after {order[place + 1][0]}"))
+        items.append(
+            ("Ask later", {"action": "priority", "values": moved(order, name, 1)}, f"after {order[place + 1][0]}")
+        )
     if provider.isolated:
         items.append(("Close", {"action": "close"}, "let it be asked again"))
     else:
         if provider.circuit != "closed" or provider.bar or sentences.is_limited(provider):
             items.append(("Close", {"action": "close"}, "forget its failures and ask it again at once"))
-        items.append(("Isolate …", {"action": "isolate", "confirm": _confirm(now, provider, "Isolate")}, "no question until it is closed"))
+        items.append(
+            (
+                "Isolate …",
+                {"action": "isolate", "confirm": _confirm(now, provider, "Isolate")},
+                "no question until it is closed",
+            )
+        )
     if provider.enabled or not provider.configured:
-        items.append(("Switch off …", {"action": "disable", "confirm": _confirm(now, provider, "Switch off")}, "out of the cascade, kept over restarts"))
+        items.append(
+            (
+                "Switch off …",
+                {"action": "disable", "confirm": _confirm(now, provider, "Switch off")},
+                "out of the cascade, kept over restarts",
+            )
+        )
     else:
         items.append(("Switch on", {"action": "enable"}, "back into the cascade"))
     buttons = "".join(
@@ -168,7 +209,11 @@ def steer(now: Now, provider: ProviderStatus) -> str:
         f"<small>{escape(why)}</small></button>"
         for word, order_, why in items
     )
-    hand = f"<p>last steered by {escape(provider.changed_by)} {parts.ago(provider.changed_at)}</p>" if provider.changed_at else ""
+    hand = (
+        f"<p>last steered by {escape(provider.changed_by)} {parts.ago(provider.changed_at)}</p>"
+        if provider.changed_at
+        else ""
+    )
     return (
         f'<details class="tw-steer"><summary aria-label="steer {escape(name, quote=True)}">Steer</summary>'
         f'<div class="tw-menu">{buttons}{hand}</div></details>'

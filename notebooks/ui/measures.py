@@ -102,7 +102,12 @@ def _budget_of(line: Line, colors: Mapping[str, str]) -> str:
     used = None if line.availability is None else (1 - line.availability) / (1 - TARGET)
     state = "off" if used is None else "bad" if used > 1 else "wait" if used >= moment.NEAR else "good"
     words = "no answer to count" if used is None else f"{percent(line.availability)} available · {_used(used)}"
-    return _meter(f"{views.swatch(colors.get(line.provider, palette.NEUTRAL))}<b>{escape(line.provider)}</b>", words, used or 0.0, state)
+    return _meter(
+        f"{views.swatch(colors.get(line.provider, palette.NEUTRAL))}<b>{escape(line.provider)}</b>",
+        words,
+        used or 0.0,
+        state,
+    )
 
 
 def _used(used: float) -> str:
@@ -177,7 +182,11 @@ def cost_title(costs: Sequence[DayCost], colors: Mapping[str, str]) -> str:
     """Return what the bars of cost show, with one label a provider. HTML."""
     total = sum(cost.microusd for cost in costs)
     unpriced = sum(cost.unpriced for cost in costs)
-    unknown = f'<span class="tw-muted"> · {parts.plural(unpriced, "attempt")} without a known price</span>' if unpriced else ""
+    unknown = (
+        f'<span class="tw-muted"> · {parts.plural(unpriced, "attempt")} without a known price</span>'
+        if unpriced
+        else ""
+    )
     names = sorted({cost.provider for cost in costs if cost.microusd})
     labels = "".join(views.label(name, colors.get(name, palette.NEUTRAL)) for name in names)
     return (
@@ -189,5 +198,7 @@ def cost_title(costs: Sequence[DayCost], colors: Mapping[str, str]) -> str:
 def costs_frame(costs: Sequence[DayCost]) -> list[dict[str, Any]]:
     """Return the costs as the chart takes them."""
     return [
-        {"day": cost.day.isoformat(), "provider": cost.provider, "usd": cost.microusd / 1e6} for cost in costs if cost.microusd
+        {"day": cost.day.isoformat(), "provider": cost.provider, "usd": cost.microusd / 1e6}
+        for cost in costs
+        if cost.microusd
     ]

@@ -86,7 +86,9 @@ def ready(provider: ProviderStatus, at: datetime | None = None) -> bool:
     return not out and not sentences.is_limited(provider, at) and due
 
 
-def answering(providers: Sequence[ProviderStatus], *, but: str = "", at: datetime | None = None) -> ProviderStatus | None:
+def answering(
+    providers: Sequence[ProviderStatus], *, but: str = "", at: datetime | None = None
+) -> ProviderStatus | None:
     """Return who is asked first now, leaving one out of account."""
     return next((provider for provider in providers if provider.name != but and ready(provider, at)), None)
 
@@ -120,7 +122,11 @@ def _who(now: Now) -> str:
         return f"{name}, because {_listed(now, out)}"
     behind = [provider for provider in now.providers if provider is not first and ready(provider, now.at)]
     spare = f", with {_names(behind)} behind it" if behind else "; nobody stands behind it"
-    failing = f", but failed {parts.plural(first.consecutive_failures, 'time')} in a row" if first.consecutive_failures else ""
+    failing = (
+        f", but failed {parts.plural(first.consecutive_failures, 'time')} in a row"
+        if first.consecutive_failures
+        else ""
+    )
     return f"{name}{failing}{spare}"
 
 
@@ -199,7 +205,9 @@ def notes(now: Now) -> str:
         found.append(_broken(now.config))
     if now.config is not None and now.config.restart:
         names = " and ".join(f"<code>[{escape(name)}]</code>" for name in now.config.restart)
-        found.append(f'<div class="tw-alert tw-wait-edge"><p>Changed in the file, and in force after a restart: {names}.</p></div>')
+        found.append(
+            f'<div class="tw-alert tw-wait-edge"><p>Changed in the file, and in force after a restart: {names}.</p></div>'
+        )
     return "".join([*found, failover(now)])
 
 
@@ -210,7 +218,8 @@ def failover(now: Now) -> str:
         return ""
     at, provider = max(failed, key=lambda pair: pair[0])
     link = trace_link(provider.recent_failures[0].trace_id, "its trace")
-    words = parts.advice(parts.sentence(provider.last_failover.replace("it failed", f"{provider.name} failed", 1)))
+    # A name keeps its own first letter.
+    words = parts.advice(provider.last_failover.replace("it failed", f"{provider.name} failed", 1).rstrip(".") + ".")
     return f'<p class="tw-failover"><b>Last failover</b> {parts.ago(at)}: {words} {link}</p>'
 
 

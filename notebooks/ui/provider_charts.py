@@ -38,7 +38,9 @@ def answered(attempts: pl.DataFrame) -> pl.DataFrame:
 def rows_of(attempts: pl.DataFrame) -> list[tuple[str, str, bool, list[float]]]:
     """Return (provider, model, whether it is the first token, the times in ms), a row of the chart each."""
     found: list[tuple[str, str, bool, list[float]]] = []
-    for (provider, model), group in sorted(answered(attempts).group_by("provider", "model"), key=lambda pair: str(pair[0])):
+    for (provider, model), group in sorted(
+        answered(attempts).group_by("provider", "model"), key=lambda pair: str(pair[0])
+    ):
         found.append((str(provider), str(model), False, sorted(group["latency_ms"].to_list())))
         first = sorted(time for time in group["first_token_ms"].to_list() if time)
         if first:
@@ -58,13 +60,29 @@ def distributions(attempts: pl.DataFrame, colors: Mapping[str, str]) -> Any:
     ticks = [tick for place, row in enumerate(rows) for tick in _percentiles(place, row)]
     names = ["first token" if first else provider for provider, _, first, _ in rows]
     low, high = min(bar["from"] for bar in bars), max(bar["to"] for bar in bars)
-    x = alt.X("from:Q", title=None, scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis(values=_LATENCIES, labelExpr=_WORDS, labelOverlap=True))
+    x = alt.X(
+        "from:Q",
+        title=None,
+        scale=alt.Scale(type="log", domain=[low, high], nice=False),
+        axis=axis(values=_LATENCIES, labelExpr=_WORDS, labelOverlap=True),
+    )
     label = f"{json.dumps(names)}[floor(-datum.value)]"
-    y_axis = axis(grid=False, values=[-place - 0.5 for place in range(len(rows))], labelExpr=label, labelLimit=130)
+    y_axis = axis(
+        grid=False,
+        values=[-place - 0.5 for place in range(len(rows))],
+        labelExpr=label,
+        labelLimit=130,
+        labelOverlap=False,
+    )
     y = alt.Y("low:Q", title=None, scale=alt.Scale(domain=[-len(rows), 0], nice=False), axis=y_axis)
     used = sorted({provider for provider, *_ in rows})
     scale = alt.Scale(domain=used, range=[colors.get(name, palette.NEUTRAL) for name in used])
-    tip = [alt.Tooltip("provider:N"), alt.Tooltip("model:N"), alt.Tooltip("what:N"), alt.Tooltip("span:N", title="took")]
+    tip = [
+        alt.Tooltip("provider:N"),
+        alt.Tooltip("model:N"),
+        alt.Tooltip("what:N"),
+        alt.Tooltip("span:N", title="took"),
+    ]
     marks = (
         alt.Chart({"values": bars})
         .mark_rect()
@@ -98,7 +116,12 @@ def over_time(attempts: pl.DataFrame, colors: Mapping[str, str], since: datetime
     scale = alt.Scale(domain=names, range=[colors.get(name, palette.NEUTRAL) for name in names])
     shape = alt.Scale(domain=["completed", "failed"], range=["circle", "cross"])
     ends = pl.Series([since, until])
-    y = alt.Y("latency:Q", title=None, scale=alt.Scale(type="log", nice=False, padding=10), axis=axis(values=_LATENCIES, labelExpr=_WORDS, labelOverlap=True))
+    y = alt.Y(
+        "latency:Q",
+        title=None,
+        scale=alt.Scale(type="log", nice=False, padding=10),
+        axis=axis(values=_LATENCIES, labelExpr=_WORDS, labelOverlap=True),
+    )
     chart = (
         alt.Chart({"values": points})
         .mark_point(size=34, filled=True, opacity=0.85)
@@ -125,7 +148,10 @@ def costs(days: Sequence[Mapping[str, Any]], today: datetime, colors: Mapping[st
     scale = alt.Scale(domain=names, range=[colors.get(name, palette.NEUTRAL) for name in names])
     order = [f"{today.date().toordinal() - back}" for back in range(6, -1, -1)]
     words = {number: datetime.fromordinal(int(number)).strftime("%-d %b") for number in order}
-    bars = [{**day, "place": f"{datetime.fromisoformat(day['day']).toordinal()}", "said": f"${day['usd']:.4f}"} for day in days]
+    bars = [
+        {**day, "place": f"{datetime.fromisoformat(day['day']).toordinal()}", "said": f"${day['usd']:.4f}"}
+        for day in days
+    ]
     chart = (
         alt.Chart({"values": bars})
         .mark_bar(size=26)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
@@ -26,23 +26,18 @@ def models(providers: Sequence[ProviderStatus]) -> list[ProviderStatus]:
 
 def standing(provider: ProviderStatus) -> tuple[parts.State, str]:
     """Return how a provider stands, as the state and the word of its pill."""
-    if not provider.configured:
-        return "off", "not set up"
-    if not provider.enabled:
-        return "off", "switched off"
-    if provider.isolated:
-        return "off", "isolated"
-    if provider.bar:
-        return "bad", "misconfigured"
-    if is_limited(provider):
-        return "wait", "limited"
-    if provider.circuit == "open":
-        return "bad", "open"
-    if provider.circuit == "half_open":
-        return "wait", "half-open"
-    if provider.consecutive_failures:
-        return "wait", "failing"
-    return ("good", "answers") if provider.last_success_at else ("off", "not asked yet")
+    first: list[tuple[object, parts.State, str]] = [
+        (not provider.configured, "off", "not set up"),
+        (not provider.enabled, "off", "switched off"),
+        (provider.isolated, "off", "isolated"),
+        (provider.bar, "bad", "misconfigured"),
+        (is_limited(provider), "wait", "limited"),
+        (provider.circuit == "open", "bad", "open"),
+        (provider.circuit == "half_open", "wait", "half-open"),
+        (provider.consecutive_failures, "wait", "failing"),
+        (provider.last_success_at, "good", "answers"),
+    ]
+    return next(((state, word) for holds, state, word in first if holds), ("off", "not asked yet"))
 
 
 def is_limited(provider: ProviderStatus, now: datetime | None = None) -> bool:
@@ -106,22 +101,30 @@ def _why(provider: ProviderStatus) -> str:
 
 
 def trouble(provider: ProviderStatus) -> str:
-    """What the first line says of a provider that is not simply well; nothing of one that was never set up."""
-    name = escape(provider.name)
-    if not provider.configured:
-        return ""
-    if not provider.enabled or provider.isolated:
-        return f"{name} is {standing(provider)[1]}"
-    if provider.bar:
-        return f"{name} is misconfigured"
-    if is_limited(provider) and provider.limited_until:
-        return f"{name} asked to be left alone and is asked again {parts.until(provider.limited_until)}"
-    if provider.circuit == "open":
-        since = f" since {parts.clock(provider.recent_failures[0].at)}" if provider.recent_failures else ""
-        wait = f", next probe {parts.until(provider.open_until)}" if provider.open_until else ""
-        return f"{name} is open{since}{wait}"
-    if provider.circuit == "half_open":
-        return f"{name} is half-open and gets one probe"
-    if provider.consecutive_failures:
-        return f"{name} failed {parts.plural(provider.consecutive_failures, 'time')} in a row"
-    return "" if provider.last_success_at else f"{name} has not been asked yet"
+    """What the first line says of a provider that is not simply well; nothing of one that was never set up. HTML."""
+    say = _TROUBLE.get(standing(provider)[1])
+    return f"{escape(provider.name)} {say(provider)}" if say else ""
+
+
+def _open(provider: ProviderStatus) -> str:
+    since = f" since {parts.clock(provider.recent_failures[0].at)}" if provider.recent_failures else ""
+    wait = f", next probe {parts.until(provider.open_until)}" if provider.open_until else ""
+    return f"is open{since}{wait}"
+
+
+def _limited(provider: ProviderStatus) -> str:
+    wait = f" and is asked again {parts.until(provider.limited_until)}" if provider.limited_until else ""
+    return f"asked to be left alone{wait}"
+
+
+# By the word of its pill.
+_TROUBLE: dict[str, Callable[[ProviderStatus], str]] = {
+    "switched off": lambda _: "is switched off",
+    "isolated": lambda _: "is isolated",
+    "misconfigured": lambda _: "is misconfigured",
+    "limited": _limited,
+    "open": _open,
+    "half-open": lambda _: "is half-open and gets one probe",
+    "failing": lambda provider: f"failed {parts.plural(provider.consecutive_failures, 'time')} in a row",
+    "not asked yet": lambda _: "has not been asked yet",
+}

@@ -50,7 +50,10 @@ def spans(moves: Sequence[Move], now_state: str, since: datetime, until: datetim
 
 
 def timeline(
-    lanes: Iterable[tuple[ProviderStatus, str, Sequence[Move]]], since: datetime, until: datetime, colors: dict[str, str]
+    lanes: Iterable[tuple[ProviderStatus, str, Sequence[Move]]],
+    since: datetime,
+    until: datetime,
+    colors: dict[str, str],
 ) -> str:
     """Return the lanes below each other, with the time below them. HTML.
 
@@ -68,11 +71,18 @@ def timeline(
 
 def legend() -> str:
     """Return which colour is which state."""
-    return "".join(f'<span class="tw-label"><i class="tw-span tw-span-{state}"></i>{word}</span>' for state, word in _WORDS.items())
+    return "".join(
+        f'<span class="tw-label"><i class="tw-span tw-span-{state}"></i>{word}</span>' for state, word in _WORDS.items()
+    )
 
 
 def _lane(
-    provider: ProviderStatus, model: str, moves: Sequence[Move], since: datetime, until: datetime, colors: dict[str, str]
+    provider: ProviderStatus,
+    model: str,
+    moves: Sequence[Move],
+    since: datetime,
+    until: datetime,
+    colors: dict[str, str],
 ) -> str:
     drawn = spans(moves, _now(provider, model), since, until)
     whole = (until - since).total_seconds()

@@ -20,7 +20,7 @@ function render({ model, el }) {
   line.append(through, label, stop, go);
   const answer = element("div", "tw-try-answer"), below = element("div", "tw-try-below");
   answer.setAttribute("aria-live", "polite"); answer.hidden = true;
-  root.append(prompt, line, answer, below);
+  root.append(element("h2", "", "Try it"), prompt, line, answer, below);
   el.append(root);
 
   const offer = () => {

@@ -125,11 +125,19 @@ def outcome(answer: Answer) -> str:
     about = "≈ " if usage.estimated else ""
     tokens = f"{about}{_count(usage.input_tokens)} in, {_count(usage.output_tokens)} out"
     facts = [
-        ("", parts.pill("wait", "offline answer") if answer.offline else parts.pill("good", f"{answer.provider} answered")),
+        (
+            "",
+            parts.pill("wait", "offline answer")
+            if answer.offline
+            else parts.pill("good", f"{answer.provider} answered"),
+        ),
         ("took", parts.latency(answer.latency_ms)),
         ("tokens", "none" if answer.offline else tokens),
         ("cost", "not known" if answer.cost_microusd is None else usd(answer.cost_microusd)),
-        ("trace", f'<a href="/swarm/events?trace={escape(answer.trace_id, quote=True)}">events</a> {parts.ident(answer.trace_id)}'),
+        (
+            "trace",
+            f'<a href="/swarm/events?trace={escape(answer.trace_id, quote=True)}">events</a> {parts.ident(answer.trace_id)}',
+        ),
     ]
     line = "".join(f"<span><small>{name}</small>{value}</span>" for name, value in facts)
     steps = "".join(_attempt(attempt) for attempt in answer.attempts)

@@ -28,7 +28,9 @@ from timmy_core.router.record import AttemptRecord, CircuitRecord, Origin
 from timmy_core.store.engine import Store
 from timmy_core.testing import FakeClock, Turn
 
-ANSWER = Turn(tuple("Rust fungi need two hosts; the barberry is one of them. ".split(" ")), pause_s=0.01, usage=(21, 14))
+ANSWER = Turn(
+    ("Rust ", "fungi ", "need ", "two ", "hosts; ", "the barberry ", "is one of them."), pause_s=0.01, usage=(21, 14)
+)
 FAILED = ("timeout", "server_error", "overloaded", "stream_truncated", "rate_limited")
 
 
@@ -43,7 +45,8 @@ def past(home: Path, names: dict[str, tuple[str, float, int]]) -> None:
     number = 0
     while clock.now() < now - timedelta(minutes=1):
         number += 1
-        clock.advance(chance.expovariate(1 / 700))
+        store.write(lambda _: None)  # what was recorded is written before the clock goes on
+        clock.advance(min(chance.expovariate(1 / 700), (now - clock.now()).total_seconds()))
         out = 300 < number < 318 or 640 < number < 652 or 797 < number < 803
         for name, (model, typical, cost) in names.items():
             bad = (name == first and out) or chance.random() < 0.006
@@ -56,6 +59,7 @@ def past(home: Path, names: dict[str, tuple[str, float, int]]) -> None:
             _moved(metrics, first, names[first][0], "open")
         if number in (317, 651, 802):
             _moved(metrics, first, names[first][0], "half_open")
+            store.write(lambda _: None)
             clock.advance(40)
             _moved(metrics, first, names[first][0], "closed")
     store.close()
@@ -72,7 +76,9 @@ def _attempt(
     usage = Usage() if bad else Usage(chance.randrange(20, 900), chance.randrange(20, 400))
     price = 0 if bad else round(cost * chance.uniform(0.3, 2))
     origin = Origin(trace)
-    metrics.attempted(AttemptRecord(origin, 0, "openai", True, attempt, usage, model, None if bad else "stop", price), None)
+    metrics.attempted(
+        AttemptRecord(origin, 0, "openai", True, attempt, usage, model, None if bad else "stop", price), None
+    )
 
 
 def _moved(metrics: Metrics, name: str, model: str, after: str) -> None:
@@ -150,7 +156,7 @@ def main() -> None:
             + provider_table("paid", three.url, model="gpt-5.6-luna", priority=10).rstrip() + "\n" + price
             + '\n[[providers]]\nname = "claude"\nkind = "anthropic"\napi_key = "${ANTHROPIC_API_KEY}"\n'
             'models = { default = "claude-haiku-4-5" }\npriority = 20\n'
-            "\n[budget]\nday_usd = 0.05\nmonth_usd = 4.0\n"
+            "\n[budget]\nday_usd = 0.011\nmonth_usd = 4.0\n"
         )  # fmt: skip
         home = Path(place) / "busy"
         home.mkdir()

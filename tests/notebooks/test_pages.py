@@ -21,7 +21,7 @@ from .conftest import NOTEBOOKS, PAGES
 
 Load = Callable[[str], ModuleType]
 FURNISHED = ("home", "live", "events", "router")
-TEST_CELLS = {"home": 4, "live": 2, "events": 4, "ledger": 1, "memory": 1, "router": 1, "upgrades": 1}
+TEST_CELLS = {"home": 4, "live": 2, "events": 4, "ledger": 1, "memory": 1, "router": 3, "upgrades": 1}
 
 
 def shown(load: Load, name: str, timmy: Timmy) -> str:

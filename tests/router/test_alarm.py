@@ -1,4 +1,4 @@
-"""The alarm: it ends the wait that it watches and no other, and never takes somebody else's cancellation for its own."""
+"""The alarm: it ends the wait that it watches and no other, and never takes a foreign cancellation for its own."""
 
 from __future__ import annotations
 

@@ -173,9 +173,33 @@ def test_a_server_of_ones_own_needs_no_key() -> None:
     assert door("openai", "http://127.0.0.1:8080", api_key=None).problem() is None
 
 
-def test_what_runs_on_this_machine_is_free() -> None:
+def test_what_runs_on_the_owners_machines_is_local_and_free() -> None:
     assert [door(kind, "http://localhost:1").free for kind in KINDS] == [True] * 3
-    assert not door("openai", "https://api.example.com").free
+    lan = "http://192.168.1.7:8080"
+    for more, local, free in (
+        ({}, False, False),
+        ({"local": True}, True, True),
+        ({"local": True, "price": {"input": "1", "output": "2"}}, True, False),
+        ({"price": {"input": "0", "output": "0"}}, False, True),
+    ):
+        made = door("openai", lan, **more)
+        assert (made.local, made.free) == (local, free), more
+    # Something on this machine that passes everything on to somebody else.
+    relay = door("openai", "http://127.0.0.1:4000", local=False)
+    assert (relay.local, relay.free) == (False, False)
+
+
+def test_its_own_address_is_known_however_it_is_written() -> None:
+    for url in ("https://api.anthropic.com", "https://api.anthropic.com/"):
+        said = door("anthropic", url, api_key=None).problem()
+        assert said is not None
+        assert said[0] == "it has no api_key"
+
+
+def test_limits_of_its_own_are_passed_on() -> None:
+    made = door("openai", "http://h", context_tokens=4096, max_concurrency=3, first_token_s=7)
+    assert (made.window_tokens("tiny"), made.max_concurrency, made.first_token_s) == (4096, 3, 7)
+    assert door("openai", "http://h").window_tokens("tiny") is None
 
 
 def test_an_address_is_shown_without_its_password() -> None:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from timmy_core.errors import ModelFilesError
-from timmy_core.memory.embed import Floats, Prepared, normalised
+from timmy_core.memory.embed import EmbeddingModel, Floats, normalised
 from timmy_core.memory.embedders.blas import one_thread
 from timmy_core.memory.embedders.gelu import gelu
 from timmy_core.memory.embedders.safetensors import read_tensors
-from timmy_core.memory.model_files import MINILM, ModelFolder
+from timmy_core.memory.model_files import MINILM, TOKENIZER, WEIGHTS, ModelFolder
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -52,14 +51,14 @@ class NumpyMiniLM:
         self._folder = folder
         self._model: _Model | None = None
 
-    def prepare(self) -> Prepared:
+    def prepare(self) -> EmbeddingModel:
         """Load the weights.
 
         Raises:
             ModelFilesError: they are not there, or damaged.
         """
         self._loaded()
-        return Prepared(MINILM.name, MINILM.version, _WIDTH)
+        return EmbeddingModel(MINILM.name, MINILM.version, _WIDTH)
 
     def embed(self, texts: Sequence[str], *, query: bool = False) -> Floats:
         """Return one normalised row a text; what lies behind 256 tokens plays no part."""
@@ -80,7 +79,7 @@ class NumpyMiniLM:
         # Two threads that come first at once load twice, which costs memory for a moment and nothing else.
         model = self._model
         if model is None:
-            model = self._model = _Model.load(self._folder.path)
+            model = self._model = _Model.load(self._folder)
         return model
 
 
@@ -109,17 +108,13 @@ class _Model:
     layers: tuple[_Layer, ...]
 
     @classmethod
-    def load(cls, folder: Path) -> _Model:
+    def load(cls, folder: ModelFolder) -> _Model:
         from tokenizers import Tokenizer
 
-        weights = read_tensors(folder / "model.safetensors")
-        path = folder / "tokenizer.json"
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:
-            # The library raises this very class; nothing narrower can be named.
-            message = f"{path} cannot be read: {error}; run `timmy memory model install` to fetch it again"
-            raise ModelFilesError(message) from error
+        # The library's own error over a damaged file has no name of its own, so none shall come so far.
+        folder.check(TOKENIZER)
+        weights = read_tensors(folder.path / WEIGHTS)
+        tokenizer = Tokenizer.from_file(str(folder.path / TOKENIZER))
         # We cut by ourselves: the file says 128 tokens and padding, and means another use.
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -130,7 +125,7 @@ class _Model:
             norm = _pair(weights, "embeddings.LayerNorm")
             return cls(tokenizer, weights["embeddings.word_embeddings.weight"], places, norm, layers)
         except KeyError as error:
-            message = f"{folder}/model.safetensors has no {error}; run `timmy memory model install` to fetch it again"
+            message = f"{folder.path / WEIGHTS} has no {error}; run `timmy memory model install` to fetch it again"
             raise ModelFilesError(message) from error
 
     def tokens(self, text: str) -> list[int]:

@@ -81,7 +81,7 @@ class AirllmDoor:
         self.default_model = settings.models.get("default") or next(iter(settings.models.values()), "")
         self.priority = settings.priority
         self.first_token_s = settings.first_token_s
-        self.free = settings.price is None
+        self.free = settings.price is None or settings.price.input == settings.price.output == 0
         self.local = settings.local is not False
         self._settings = settings
         self._python = python or sys.executable

@@ -26,6 +26,7 @@ DEFAULT_CONTEXT_TOKENS: Final = 8192
 """The window of a model for which nobody chose one: memory grows with it, and models promise hundreds of thousands."""
 
 _FRESH_S: Final = 5.0  # for so long a model that answered, or was listed, counts as loaded
+_MARKS: Final = 8  # tokens that may stand around each message
 _NO_SUCH_ADDRESS: Final = frozenset({ErrorClass.MODEL_NOT_FOUND, ErrorClass.BAD_REQUEST})
 
 
@@ -184,8 +185,8 @@ class OllamaDoor(Door):
         known.fresh_until = time.monotonic() + _FRESH_S
         read = usage.input_tokens or 0
         # A server that cuts a question to its window says so nowhere but in how much of it was read.
-        plausible = estimate(request.messages, request.tools) > known.num_ctx // 2
-        if read >= known.num_ctx or (plausible and 0 < read < _at_least(request)):
+        cut = _may_be_long(request, known.num_ctx) and _is_cut(request, known.num_ctx, read)
+        if read >= known.num_ctx or cut:
             message = f"it read {read:,} tokens of a longer question: its window is {known.num_ctx:,}"
             raise self.error(ErrorClass.CONTEXT_LENGTH, message, request.model)
         if not called and wire.must_call(request):
@@ -204,7 +205,7 @@ class OllamaDoor(Door):
         known = self._known.get(model)
         if known is None:
             known = self._known.setdefault(model, await self._look_up(client, model))
-        need = _at_least(request)
+        need = _at_least(request) if _may_be_long(request, known.num_ctx) else 0
         if need >= known.num_ctx:
             message = f"the question has at least {need:,} tokens, and the window is {known.num_ctx:,}"
             raise self.error(ErrorClass.CONTEXT_LENGTH, message, model)
@@ -354,6 +355,18 @@ def _at_least(request: ChatRequest) -> int:
     """A number of tokens that the question surely has; how much a picture costs depends on the model."""
     messages = tuple(replace(message, images=()) if message.images else message for message in request.messages)
     return at_least(messages, request.tools)
+
+
+def _may_be_long(request: ChatRequest, num_ctx: int) -> bool:
+    """Whether it is worth a count: no token is shorter than a byte, and most questions are short."""
+    if request.tools or any(message.tool_calls for message in request.messages):
+        return True
+    return sum(4 * len(message.content) + _MARKS for message in request.messages) > num_ctx // 2
+
+
+def _is_cut(request: ChatRequest, num_ctx: int, read: int) -> bool:
+    """Whether a server that read so many tokens left some out; one may count oddly while the window is far."""
+    return 0 < read < _at_least(request) and estimate(request.messages, request.tools) > num_ctx // 2
 
 
 def _entry(running: Mapping[str, Any], model: str) -> tuple[bool, int | None]:

@@ -83,6 +83,8 @@ def surviving_client(library: Any) -> Any:
 
 def _transport_class(library: Any) -> Any:
     import aiohttp
+
+    # Both, whichever is wanted: openai looks into httpx as soon as that is there, also while another thread loads it.
     import httpx_aiohttp
     import httpx_aiohttp.httpx2
 
