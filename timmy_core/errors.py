@@ -112,3 +112,15 @@ class EmbeddingError(TimmyError):
     def __init__(self, message: str, *, refused: bool = False) -> None:
         super().__init__(message)
         self.refused = refused
+
+
+class EntryError(TimmyError):
+    """An entry of the memory was refused, or asked for in a way that cannot be answered; nothing was changed."""
+
+
+class EntryNotFoundError(EntryError):
+    """No entry has that id: it was never remembered, or was forgotten."""
+
+
+class EntryConflictError(EntryError):
+    """The id, or the very same text in that scope, belongs to another entry."""

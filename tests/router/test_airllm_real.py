@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -93,6 +94,35 @@ async def test_it_answers_what_transformers_answers_streams_stops_and_survives(
     with contextlib.suppress(ProviderError):  # where the death is seen before the question, nothing fails
         await door.chat(question(door, "hello", max_tokens=1))
     assert (await door.chat(question(door, "hello"))).text == tiny[1][0]
+
+
+@pytest.mark.parametrize("needed", [True, False], ids=["needed", "only offered"])
+async def test_code_that_comes_with_a_model_is_not_run(
+    tiny: tuple[Path, list[str]], tmp_path: Path, needed: bool
+) -> None:
+    folder, mark = tmp_path / "model", tmp_path / "the-code-ran"
+    shutil.copytree(tiny[0], folder, ignore=shutil.ignore_patterns("splitted_model"))
+    (folder / "own.py").write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\nclass Own: pass\n")
+    for name, auto_map in (
+        ("config.json", {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["own.Own", "own.Own"]}),
+    ):
+        config = json.loads((folder / name).read_text(encoding="utf-8"))
+        changed = {"model_type": "own"} if needed and name == "config.json" else {}
+        (folder / name).write_text(json.dumps({**config, **changed, "auto_map": auto_map}), encoding="utf-8")
+    table = {"name": "air", "kind": "airllm", "models": {"default": str(folder)}, "device": "cpu"}
+    door = AirllmDoor(ProviderSettings.model_validate(table), RouterSettings(load_s=LOAD_S), python=PYTHON)
+    try:
+        if needed:
+            with pytest.raises(ProviderError) as caught:
+                await door.chat(question(door, "hello"))
+            assert caught.value.error_class == "not_configured", caught.value
+            assert "trust_remote_code" in caught.value.advice
+        else:
+            assert (await door.chat(question(door, "hello"))).text == tiny[1][0]
+    finally:
+        await door.close()
+    assert not mark.exists()
 
 
 async def test_what_freezing_the_garbage_collector_saves(tiny: tuple[Path, list[str]]) -> None:

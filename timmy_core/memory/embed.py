@@ -9,15 +9,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Final, Protocol
 
 from timmy_core.clock import Clock, SystemClock
 from timmy_core.errors import EmbeddingError, ModelFilesError
 
-Floats = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
 
 REMEMBERED: Final = 1024  # vectors of questions that are kept
 RETRY_S: Final = 5.0  # how long an embedder that failed is left alone; words answer meanwhile
@@ -188,6 +189,8 @@ def normalised(vectors: Floats) -> Floats:
     Raises:
         EmbeddingError: a row is no vector: not finite, or without length.
     """
+    import numpy as np
+
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):
         message = "the model gave a vector without a length; check the model, or choose another embedder in [memory]"

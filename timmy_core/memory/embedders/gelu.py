@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from timmy_core.memory.embed import Floats
+if TYPE_CHECKING:
+    from timmy_core.memory.embed import Floats
 
 _BLOCK: Final = 16_384  # numbers at a time, so that all steps find them in the cache; measured
 # Abramowitz and Stegun, 7.1.26: erfc(z) = t · P(t) · exp(-z²), t = 1 / (1 + p · z), off by at most 1.5e-7.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from timmy_core.errors import ModelFilesError
-from timmy_core.memory.embed import EmbeddingModel, Floats, normalised
+from timmy_core.memory.embed import EmbeddingModel, normalised
 from timmy_core.memory.embedders.blas import one_thread
 from timmy_core.memory.embedders.gelu import gelu
 from timmy_core.memory.embedders.safetensors import read_tensors
@@ -22,6 +22,8 @@ from timmy_core.memory.model_files import MINILM, TOKENIZER, WEIGHTS, ModelFolde
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from timmy_core.memory.embed import Floats
 
 MAX_TOKENS: Final = 256  # what sentence-transformers gives this model
 _LAYERS: Final = 6

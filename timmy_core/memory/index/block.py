@@ -1,0 +1,103 @@
+"""The exact route: every vector of a scope, or of what is new in it, in one matrix that is read from end to end."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timmy_core.memory.index.found import Found
+from timmy_core.memory.index.kernel import (
+    Mask,
+    Matrix,
+    Numbers,
+    Vector,
+    by_entry,
+    members,
+    nearest_entries,
+    similarities,
+)
+from timmy_core.memory.index.rows import Rows
+
+GONE: Final = 0  # stands in place of an entry's number where a row is no longer of any
+FEW: Final = 0.05  # up to this share of the rows, gathering them first is quicker than reading all
+
+
+class Block:
+    """A growing matrix of vectors; rows of an entry that changed or went are marked, and cut out when they are many."""
+
+    def __init__(self, dimensions: int) -> None:
+        self._count = 0
+        self._gone = 0
+        self._highest = 0
+        self._entries: Numbers = np.empty(0, np.int64)
+        self._parts: NDArray[np.int32] = np.empty(0, np.int32)
+        self._vectors: Matrix = np.empty((0, dimensions), np.float16)
+
+    def __len__(self) -> int:
+        return self._count - self._gone
+
+    @property
+    def bytes(self) -> int:
+        """The memory that it takes."""
+        return self._entries.nbytes + self._parts.nbytes + self._vectors.nbytes
+
+    def put(self, rows: Rows) -> None:
+        """Add rows; those of the same entries have to be taken out before."""
+        if not len(rows):
+            return
+        end = self._count + len(rows)
+        self._highest = max(self._highest, int(rows.entries.max()))
+        if end > len(self._entries):
+            # Exactly full at first, since most scopes are read once and grow little.
+            self._resize(end if not self._count else max(end, self._count + self._count // 4 + 256))
+        self._entries[self._count : end] = rows.entries
+        self._parts[self._count : end] = rows.parts
+        self._vectors[self._count : end] = rows.vectors
+        self._count = end
+
+    def _resize(self, size: int) -> None:
+        for name in ("_entries", "_parts", "_vectors"):
+            old = getattr(self, name)
+            new = np.zeros((size, *old.shape[1:]), old.dtype)
+            new[: self._count] = old[: self._count]
+            setattr(self, name, new)
+
+    def drop(self, entries: Numbers) -> None:
+        """Take the rows of some entries out."""
+        if not len(entries) or entries.min() > self._highest:
+            return  # new ones only, which is what most changes are
+        hit = members(self._entries[: self._count], entries)
+        count = int(hit.sum())
+        if not count:
+            return
+        self._vectors[: self._count][hit] = 0
+        self._entries[: self._count][hit] = GONE
+        self._gone += count
+        if self._gone > max(256, self._count // 4):
+            self._cut(self._entries[: self._count] != GONE)
+
+    def _cut(self, kept: Mask) -> None:
+        self._entries = self._entries[: self._count][kept]
+        self._parts = self._parts[: self._count][kept]
+        self._vectors = self._vectors[: self._count][kept]
+        self._count, self._gone = len(self._entries), 0
+
+    def search(self, query: Vector, limit: int, allowed: Numbers | None = None) -> list[Found]:
+        """Return the nearest entries, all their parts looked at."""
+        entries, parts, vectors = (
+            column[: self._count] for column in (self._entries, self._parts, self._vectors)
+        )
+        open_ = None
+        if allowed is not None:
+            open_ = members(entries, allowed)
+            if open_.sum() <= FEW * self._count:
+                entries, parts, vectors, open_ = entries[open_], parts[open_], vectors[open_], None
+        elif self._gone:
+            open_ = entries != GONE
+        near = similarities(vectors, query)
+        if open_ is not None:
+            near[~open_] = -np.inf
+        chosen = members(entries, nearest_entries(entries, near, limit))
+        return by_entry(entries[chosen], parts[chosen], near[chosen])

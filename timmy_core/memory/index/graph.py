@@ -1,0 +1,114 @@
+"""The quick route: a graph over the vectors of a large scope, in a file that is mapped and never changed by reading."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timmy_core.memory.index.block import FEW, GONE
+from timmy_core.memory.index.files import HEADER, Folder, Manifest
+from timmy_core.memory.index.kernel import (
+    Brains,
+    Mask,
+    Numbers,
+    Vector,
+    distinct,
+    members,
+    nearest_entries,
+    similarities_of_brains,
+)
+
+CONNECTIVITY: Final = 16
+EXPANSION_ADD: Final = 128
+GATHERED: Final = 20_000  # rows that are looked at one by one in less time than the graph takes with a filter
+_EF_AT, _EF, _EF_MOST = 100_000, 128, 1024
+
+
+def width_of_search(rows: int) -> int:
+    """Return how many candidates a search keeps: 128 among 100,000, 256 among a million."""
+    return int(min(_EF_MOST, max(64, _EF * (rows / _EF_AT) ** 0.301)))
+
+
+def new_index(dimensions: int) -> Any:
+    """Return an empty graph. Its keys are the numbers of rows, so it need not look any up."""
+    from usearch.index import Index
+
+    return Index(
+        ndim=dimensions,
+        metric="ip",
+        dtype="bf16",
+        connectivity=CONNECTIVITY,
+        expansion_add=EXPANSION_ADD,
+        enable_key_lookups=False,
+    )
+
+
+class Graph:
+    """An opened generation. One thread at a time may search: the library gives two the same scratch memory."""
+
+    def __init__(self, manifest: Manifest, index: Any, keys: NDArray[Any], vectors: Brains) -> None:
+        self.manifest = manifest
+        self.entries: Numbers = np.ascontiguousarray(keys["entry"])
+        self._index = index
+        self._vectors = vectors
+        self.dead: Mask = self.entries == GONE
+        index.expansion_search = width_of_search(len(self.entries))
+
+    @classmethod
+    def open(cls, folder: Folder, token: str | None) -> Graph | None:
+        """Open what the manifest names; None where there is nothing sound, or nothing that the database knows of."""
+        if folder.identity() is None:
+            return None
+        with folder.locked(alone=False):
+            manifest = folder.manifest()
+            if manifest is None or manifest.token != token or not folder.verified(manifest):
+                return None
+            index = new_index(manifest.dimensions)
+            path = folder.path / manifest.graph_name
+            try:
+                index.view(path)
+            except RuntimeError:
+                return None  # written by a version of the library that this one does not read
+            shape = (manifest.rows, manifest.dimensions)
+            vectors = np.memmap(path, np.uint16, "r", offset=HEADER, shape=shape)
+            return cls(manifest, index, folder.keys(manifest), vectors)
+
+    @property
+    def live(self) -> int:
+        """How many of its rows still count."""
+        return len(self.dead) - int(self.dead.sum())
+
+    @property
+    def bytes(self) -> int:
+        """The memory that it takes, beside the file."""
+        return self.entries.nbytes + self.dead.nbytes
+
+    def kill(self, entries: Numbers) -> None:
+        """Leave the rows of some entries out from now on: they changed or went."""
+        if len(entries):
+            self.dead |= members(self.entries, entries)
+
+    def search(self, query: Vector, limit: int, allowed: Numbers | None = None) -> Numbers:
+        """Return up to `limit` entries, the nearest first, none missing that a filter leaves."""
+        shut = self.dead
+        if allowed is not None:
+            shut = shut | ~members(self.entries, allowed)
+            rows = np.flatnonzero(~shut)
+            if len(rows) <= min(GATHERED, FEW * len(shut)):
+                return self._exact(query, limit, rows)
+        count = max(64, 2 * limit)
+        while count < len(shut) // 16:
+            found = self._index.search(query, count, threads=1).keys.astype(np.int64)
+            entries = distinct(self.entries[found[~shut[found]]])
+            if len(entries) >= limit:
+                return entries[:limit]
+            count *= 2
+        # So far down the graph no longer pays.
+        return self._exact(query, limit, np.flatnonzero(~shut))
+
+    def _exact(self, query: Vector, limit: int, rows: Numbers) -> Numbers:
+        near = similarities_of_brains(self._vectors[rows], query)
+        return nearest_entries(self.entries[rows], near, limit)
+

@@ -1,0 +1,141 @@
+"""What the index reads of the database, which is the truth: vectors, whose they are, and what changed since."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timmy_core.memory.index.kernel import Matrix, Numbers
+from timmy_core.store.engine import Connection
+from timmy_core.store.readers import Readable
+
+PAGE: Final = 4_000  # entries in one read, so that no read is long
+
+_HEAD: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'memory_changes'"
+_CHANGED: Final = "SELECT pos, entry_seq FROM memory_changes WHERE pos > ? AND model = ? ORDER BY pos LIMIT ?"
+_TOKEN: Final = "SELECT token FROM memory_indexes WHERE scope = ? AND model = ?"
+_SCOPES: Final = """
+SELECT e.seq, e.scope FROM json_each(?) AS wanted CROSS JOIN memory_entries AS e ON e.seq = wanted.value"""
+_MEMBERS: Final = "SELECT seq FROM memory_entries WHERE scope = ?"
+_VECTORS: Final = """
+SELECT v.entry_seq, v.part, v.vector FROM json_each(?) AS wanted
+CROSS JOIN memory_vectors AS v ON v.entry_seq = wanted.value AND v.model = ?"""
+_COUNT: Final = """
+SELECT count(*) FROM (
+    SELECT 1 FROM memory_entries AS e CROSS JOIN memory_vectors AS v ON v.entry_seq = e.seq AND v.model = ?
+    WHERE e.scope = ? LIMIT ?
+)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Vectors with the entry and the part that each is of."""
+
+    entries: Numbers
+    parts: NDArray[np.int32]
+    vectors: Matrix
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+class Source:
+    """Reads the vectors of one model; every read is a short one.
+
+    Args:
+        store: where to read.
+        model: the embedding model, as it stands beside the vectors.
+        dimensions: numbers in a vector; a vector of another length, or one that holds no numbers, is passed over.
+    """
+
+    def __init__(self, store: Readable, model: str, dimensions: int) -> None:
+        self.model = model
+        self.dimensions = dimensions
+        self._store = store
+
+    def head(self) -> int:
+        """Return the position of the last change, of whatever model."""
+        with self._store.read() as connection:
+            row = connection.execute(_HEAD).fetchone()
+        return row[0] if row else 0
+
+    def changed(self, after: int) -> tuple[int, Numbers]:
+        """Return the entries whose vectors came, changed or went after a position, and the position that this is at."""
+        head = self.head()
+        changed: list[int] = []
+        while after < head:
+            with self._store.read() as connection:
+                found = connection.execute(_CHANGED, (after, self.model, PAGE)).fetchall()
+            changed += (row[1] for row in found)
+            after = found[-1][0] if len(found) == PAGE else max(head, found[-1][0] if found else 0)
+        return after, np.unique(np.array(changed, np.int64))
+
+    def token(self, scope: str) -> str | None:
+        """Return what the manifest of a scope's index has to hold."""
+        with self._store.read() as connection:
+            row = connection.execute(_TOKEN, (scope, self.model)).fetchone()
+        return row[0] if row else None
+
+    def members(self, scope: str) -> Numbers:
+        """Return every entry of a scope, in order."""
+        with self._store.read() as connection:
+            found = np.fromiter((row[0] for row in connection.execute(_MEMBERS, (scope,))), np.int64)
+        found.sort()
+        return found
+
+    def by_scope(self, entries: Numbers) -> dict[str, Numbers]:
+        """Return those of the entries that there still are, by their scopes."""
+        found: dict[str, list[int]] = {}
+        for page in _pages(entries):
+            with self._store.read() as connection:
+                for seq, scope in connection.execute(_SCOPES, (_json(page),)):
+                    found.setdefault(scope, []).append(seq)
+        return {scope: np.array(seqs, np.int64) for scope, seqs in found.items()}
+
+    def count(self, scope: str, at_most: int) -> int:
+        """Return how many vectors a scope has; counting ends at a number."""
+        with self._store.read() as connection:
+            found: int = connection.execute(_COUNT, (self.model, scope, at_most)).fetchone()[0]
+        return found
+
+    def vectors(self, entries: Numbers) -> Rows:
+        """Return every vector of some entries."""
+        pages = list(self.pages(entries))
+        if len(pages) == 1:
+            return pages[0]
+        return Rows(
+            np.concatenate([page.entries for page in pages] or [np.empty(0, np.int64)]),
+            np.concatenate([page.parts for page in pages] or [np.empty(0, np.int32)]),
+            np.concatenate([page.vectors for page in pages] or [np.empty((0, self.dimensions), np.float16)]),
+        )
+
+    def pages(self, entries: Numbers) -> Iterator[Rows]:
+        """Yield every vector of some entries, so many entries at a time."""
+        for page in _pages(entries):
+            with self._store.read() as connection:
+                yield self._read(connection, page)
+
+    def _read(self, connection: Connection, entries: Numbers) -> Rows:
+        width = 2 * self.dimensions
+        found = [row for row in connection.execute(_VECTORS, (_json(entries), self.model)) if len(row[2]) == width]
+        vectors = np.frombuffer(b"".join(row[2] for row in found), "<f2").reshape(-1, self.dimensions)
+        sound = np.isfinite(vectors).all(axis=1)
+        return Rows(
+            np.array([row[0] for row in found], np.int64)[sound],
+            np.array([row[1] for row in found], np.int32)[sound],
+            vectors if sound.all() else vectors[sound],
+        )
+
+
+def _pages(entries: Numbers) -> Iterator[Numbers]:
+    for start in range(0, len(entries), PAGE):
+        yield entries[start : start + PAGE]
+
+
+def _json(entries: Numbers) -> str:
+    return json.dumps(entries.tolist())
