@@ -16,6 +16,7 @@ from pydantic_settings import SettingsError as UnreadableVariableError
 
 from timmy_core.errors import SettingsError
 from timmy_core.settings_file import explain, line_of
+from timmy_core.settings_memory import MemorySettings
 
 ProviderKind = Literal["ollama", "airllm", "openai", "anthropic"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -215,6 +216,7 @@ class Settings(BaseSettings):
     budget: BudgetSettings = BudgetSettings()
     agent: AgentSettings = AgentSettings()
     log: LogSettings = LogSettings()
+    memory: MemorySettings = MemorySettings()
     upgrades: UpgradeSettings = UpgradeSettings()
     providers: tuple[ProviderSettings, ...] = Field(default_factory=_default_providers)
 

@@ -66,6 +66,9 @@ TEMPLATE: Final = """\
 # prune_after_days = 0                  # archived events older than this leave the database; 0: never
 # head_minutes = 5                      # how often the log's head is signed; 0: only on demand
 # text = true                           # keep the index for text search up to date
+
+[memory]
+# embedder = "auto"                     # auto, minilm, sentence-transformers, ollama, openai or none
 """
 
 

@@ -80,11 +80,15 @@ def _activity(provider: ProviderStatus) -> str:
     if provider.in_flight or provider.waiting:
         waits = f", {provider.waiting} waiting" if provider.waiting else ""
         return f"{provider.in_flight} in flight{waits}"
-    if provider.circuit == "open" and provider.open_until and provider.enabled and not provider.isolated:
+    if not provider.configured:
+        return ""
+    if not provider.enabled or provider.isolated:
+        return "idle"
+    if provider.circuit == "open" and provider.open_until:
         return f"probe {parts.until(provider.open_until)}"
     if sentences.is_limited(provider) and provider.limited_until:
         return parts.until(provider.limited_until)
-    return f"circuit {provider.circuit.replace('_', '-')}, idle" if provider.configured else ""
+    return f"circuit {provider.circuit.replace('_', '-')}, idle"
 
 
 def _numbers(now: Now, provider: ProviderStatus) -> str:
@@ -173,7 +177,7 @@ def steer(now: Now, provider: ProviderStatus) -> str:
     """Return the menu that steers one provider; what hurts carries what is to be confirmed first."""
     name, order = provider.name, [(one.name, one.priority) for one in now.providers]
     place = [one for one, _ in order].index(name)
-    items = [("Check health", {"action": "check"}, "ask whether it would answer; spends nothing")]
+    items: list[tuple[str, dict[str, Any], str]] = [("Check health", {"action": "check"}, "ask whether it would answer; spends nothing")]
     if place > 0:
         items.append(
             ("Ask earlier", {"action": "priority", "values": moved(order, name, -1)}, f"before {order[place - 1][0]}")
@@ -224,7 +228,7 @@ def _confirm(now: Now, provider: ProviderStatus, verb: str) -> dict[str, str]:
     first = moment.answering(now.providers, at=now.at)
     then = parts.sentence(f"from then on {moment.who_then(now.providers, but=provider.name)}")
     if first is not None and first is not provider:
-        then = parts.sentence(f"{first.name} answers now, and goes on to")
+        then = f"{first.name} answers now, and goes on to."
     how = "until somebody closes it" if verb == "Isolate" else "until somebody switches it on"
     return {
         "title": f"{verb} {provider.name}?",

@@ -23,8 +23,8 @@ class Choosing(anywidget.AnyWidget):
     _css = _HERE / "choosing.css"
 
     query = traitlets.Dict().tag(sync=True)
-    providers = traitlets.List().tag(sync=True)
-    ranges = traitlets.List().tag(sync=True)
+    providers: Any = traitlets.List().tag(sync=True)
+    ranges: Any = traitlets.List().tag(sync=True)
     usual = traitlets.Unicode(USUAL).tag(sync=True)
 
     def __init__(self, query: Mapping[str, str]) -> None:

@@ -61,7 +61,8 @@ def measure(timmy: Timmy, query: Mapping[str, str]) -> Measured:
     """Look up what was measured; what goes wrong becomes words."""
     (since, until), provider = span(query, timmy.clock.now()), query.get("provider", "")
     colors = palette.provider_colors({info.name: info.kind for info in timmy.router.providers()})
-    words, only = WORDS[query.get("range", USUAL)], {"provider": provider} if provider else {}
+    words = WORDS[query.get("range", USUAL)]
+    only: dict[str, Any] = {"provider": provider} if provider else {}
     try:
         attempts = timmy.frame("attempts", since=since, limit=DRAWN, **only)
         report = timmy.router.report(since=since, until=until, by="provider")

@@ -233,7 +233,8 @@ def _broken(config: Any) -> str:
         '<div class="tw-alert tw-bad-edge" role="status"><p><b>The configuration file is wrong.</b> '
         f"What was loaded {parts.ago(config.loaded_at)} stays in force; the file is read again as soon as it changes.</p>"
         f'<pre class="tw-json">{escape(config.problem.message)}</pre>'
-        f'<p class="tw-muted">{parts.command(str(config.path))} was read {parts.ago(config.problem.at)}</p></div>'
+        f'<p class="tw-muted">read {parts.ago(config.problem.at)} · '
+        '<a href="/swarm/events?type=router.reload_failed">its events</a></p></div>'
     )
 
 

@@ -60,12 +60,10 @@ def distributions(attempts: pl.DataFrame, colors: Mapping[str, str]) -> Any:
     ticks = [tick for place, row in enumerate(rows) for tick in _percentiles(place, row)]
     names = ["first token" if first else provider for provider, _, first, _ in rows]
     low, high = min(bar["from"] for bar in bars), max(bar["to"] for bar in bars)
-    x = alt.X(
-        "from:Q",
-        title=None,
-        scale=alt.Scale(type="log", domain=[low, high], nice=False),
-        axis=axis(values=_LATENCIES, labelExpr=_WORDS, labelOverlap=True),
-    )
+    # Both layers say the same of their axes: one that says nothing brings its own back.
+    x_scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    x_axis = axis(values=_LATENCIES, labelExpr=_WORDS, labelOverlap=True)
+    x = alt.X("from:Q", title=None, scale=x_scale, axis=x_axis)
     label = f"{json.dumps(names)}[floor(-datum.value)]"
     y_axis = axis(
         grid=False,
@@ -99,7 +97,7 @@ def distributions(attempts: pl.DataFrame, colors: Mapping[str, str]) -> Any:
     rules = (
         alt.Chart({"values": ticks})
         .mark_rule(color=INK, strokeWidth=1.5)
-        .encode(x=alt.X("at:Q"), y=alt.Y("low:Q"), y2="high:Q", strokeDash=alt.StrokeDash("dash:N", scale=alt.Scale(domain=["p50", "p95"], range=[[1, 0], [2, 2]]), legend=None),
+        .encode(x=alt.X("at:Q", title=None, scale=x_scale, axis=x_axis), y=y, y2="high:Q", strokeDash=alt.StrokeDash("dash:N", scale=alt.Scale(domain=["p50", "p95"], range=[[1, 0], [2, 2]]), legend=None),
                 tooltip=[*tip[:3], alt.Tooltip("dash:N", title="percentile"), alt.Tooltip("span:N", title="took")])
     )  # fmt: skip
     return styled(alt.layer(marks, rules), height=_ROW * len(rows))

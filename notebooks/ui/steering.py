@@ -73,7 +73,8 @@ def _carried_out(router: Router, order: Mapping[str, Any], by: str) -> dict[str,
     if action == "priority":
         return _moved(router, name, order.get("values") or {}, by)
     router.control_sync(name, action, by=by)
-    words = parts.sentence(f"{_DONE[action].format(name=name)}; {_who_answers(router)}")
+    # A name keeps its own first letter.
+    words = f"{_DONE[action].format(name=name)}; {_who_answers(router)}."
     back = _BACK.get(action)
     return {"words": words, "undo": {"name": name, "action": back} if back else None}
 

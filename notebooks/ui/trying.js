@@ -7,6 +7,14 @@ function element(tag, className, text) {
   return node;
 }
 
+// Bold words and commands of an answer, as nodes: what a model wrote is never taken for HTML.
+function rich(text) {
+  return text.split(/(\*\*[^*\n]+\*\*|`[^`\n]+`)/).map((piece) => {
+    if (/^\*\*.+\*\*$/.test(piece)) return element("b", "", piece.slice(2, -2));
+    return /^`.+`$/.test(piece) ? element("code", "", piece.slice(1, -1)) : piece;
+  });
+}
+
 function render({ model, el }) {
   const root = element("form", "tw-try"), prompt = element("textarea", "tw-try-prompt"), line = element("div", "tw-try-line");
   Object.assign(prompt, { rows: 2, placeholder: "Ask something to see who answers, and what it takes", ariaLabel: "prompt" });
@@ -47,7 +55,7 @@ function render({ model, el }) {
     if (message.kind === "failed") { answer.append(element("span", "tw-try-bad", message.words)); ended("bad"); }
     if (message.kind === "done") {
       const notes = [...answer.querySelectorAll(".tw-try-switch")];
-      answer.replaceChildren(...notes, message.text);
+      answer.replaceChildren(...notes, ...rich(message.text));
       below.innerHTML = message.html;
       ended("done");
       model.set("done", model.get("done") + 1);

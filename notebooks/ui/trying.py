@@ -43,7 +43,7 @@ class Trying(anywidget.AnyWidget):
     _esm = _HERE / "trying.js"
     _css = _HERE / "trying.css"
 
-    providers = traitlets.List().tag(sync=True)
+    providers: Any = traitlets.List().tag(sync=True)
     done = traitlets.Int(0).tag(sync=True)
 
     def __init__(self, router: Router) -> None:

@@ -90,6 +90,15 @@ async def test_who_cannot_go_on_starts_again_even_after_one_who_did() -> None:
     assert [s.continues for s in switches(parts)] == [True, False]
 
 
+async def test_what_was_void_is_not_continued() -> None:
+    third = ScriptedProvider("c", ["more"], priority=3, can_prefill=True)
+    house = cascade(ScriptedProvider("a", ["One ", down()]), ScriptedProvider("b", ["Two ", down()], priority=2), third)
+    parts = await parts_of(house)
+    assert third.requests[0].prefill == "Two"
+    assert [s.continues for s in switches(parts)] == [False, True]
+    assert text_shown(parts) == done(parts).text == "Two more"
+
+
 async def test_a_continuation_without_a_word_is_no_end() -> None:
     house = cascade(
         ScriptedProvider("a", ["Half", down()]),

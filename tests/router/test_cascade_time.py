@@ -110,8 +110,8 @@ async def test_a_stream_that_stalls_has_failed_and_its_circuit_knows() -> None:
 
 
 async def test_a_stall_is_silence_and_a_thought_is_none() -> None:
-    limits = Limits(between_tokens_s=0.05)
-    thinking = ScriptedProvider("a", ["so", *spaced(0.02, Chunk(), 5), " wise"])
+    limits = Limits(between_tokens_s=0.3)
+    thinking = ScriptedProvider("a", ["so", *spaced(0.08, Chunk(), 5), " wise"])
     assert done(await parts_of(cascade(thinking, limits=limits))).text == "so wise"
 
 

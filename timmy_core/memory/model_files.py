@@ -129,15 +129,23 @@ class ModelFolder:
                 return f"{self.path / file.name} is damaged; run `timmy memory model install`"
         return ""
 
+    def look(self) -> None:
+        """Look whether every file is there in its size.
+
+        Raises:
+            ModelFilesError: one is not.
+        """
+        missing = self.missing()
+        if missing:
+            raise ModelFilesError(missing)
+
     def check(self, *names: str) -> None:
         """Compare files with their hashes; all of them where none is named.
 
         Raises:
             ModelFilesError: one is not there, or not the one that it has to be.
         """
-        missing = self.missing()
-        if missing:
-            raise ModelFilesError(missing)
+        self.look()
         for file in self.spec.files:
             if not names or file.name in names:
                 check_file(self.path / file.name, file)

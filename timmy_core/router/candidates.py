@@ -89,8 +89,6 @@ class Seat:
 
     def bar(self, model: str, error: ProviderError) -> None:
         """Remember a fault that only another configuration can mend; others are not."""
-        if self.retired:
-            return
         whole = _BARRING.get(ErrorClass(error.error_class))
         if whole is None:
             if error.error_class != ErrorClass.BAD_REQUEST or getattr(error, "status", None) != _BAD_ADDRESS:

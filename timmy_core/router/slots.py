@@ -35,7 +35,7 @@ class Slots:
     @property
     def free(self) -> bool:
         """Whether `take` would give a slot now."""
-        return self.in_flight < self.capacity and not self._line
+        return self.in_flight < self.capacity
 
     @property
     def full(self) -> bool:
@@ -54,8 +54,8 @@ class Slots:
         self._wake()
 
     def take(self) -> bool:
-        """Take a slot if one is free and nobody waits for it."""
-        if self.in_flight >= self.capacity or self._line:
+        """Take a slot if one is free; one that comes back is given to those who wait, so nobody is overtaken."""
+        if self.in_flight >= self.capacity:
             return False
         self.in_flight += 1
         return True

@@ -26,13 +26,18 @@ async def whole_of(attempt: Try) -> Completion:
     Raises:
         ProviderError: it failed, took too long, or its answer is none.
     """
-    name = attempt.provider.name
+    alarm = Alarm()
+    alarm.set(attempt.limit_s)
     try:
-        async with asyncio.timeout(attempt.limit_s):
-            completion = await attempt.provider.chat(attempt.request)
-    except TimeoutError:
-        message = f"it gave no whole answer within {attempt.limit_s:.3g} s"
-        raise TooSlowError(name, message, "deadline_s or body_s") from None
+        completion = await attempt.provider.chat(attempt.request)
+    except asyncio.CancelledError:
+        if alarm.rang():
+            message = f"it gave no whole answer within {attempt.limit_s:.3g} s"
+            raise TooSlowError(attempt.provider.name, message, "deadline_s or body_s") from None
+        raise
+    finally:
+        alarm.clear()
+        alarm.close()
     attempt.usage = completion.usage
     attempt.pieces = [completion.text]
     attempt.tool_calls = list(completion.tool_calls)

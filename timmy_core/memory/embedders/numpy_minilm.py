@@ -31,6 +31,7 @@ _HEADS: Final = 12
 _WIDTH: Final = 384
 _HEAD_WIDTH: Final = _WIDTH // _HEADS
 _INNER: Final = 1536
+_EMBEDDINGS: Final = ("word", "position", "token_type")
 _EPSILON: Final = np.float32(1e-12)
 _PACK: Final = 256  # tokens in one pass: enough for the matrix products, little enough for the cache
 _FIRST_LOOK: Final = 4096  # characters of a long text that are read first
@@ -123,9 +124,8 @@ class _Model:
         one_thread()
         try:
             layers = tuple(_layer(weights, number) for number in range(_LAYERS))
-            places = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
-            norm = _pair(weights, "embeddings.LayerNorm")
-            return cls(tokenizer, weights["embeddings.word_embeddings.weight"], places, norm, layers)
+            words, places, types = (weights[f"embeddings.{name}_embeddings.weight"] for name in _EMBEDDINGS)
+            return cls(tokenizer, words, places + types[0], _pair(weights, "embeddings.LayerNorm"), layers)
         except KeyError as error:
             message = f"{folder.path / WEIGHTS} has no {error}; run `timmy memory model install` to fetch it again"
             raise ModelFilesError(message) from error

@@ -86,9 +86,7 @@ class Block:
 
     def search(self, query: Vector, limit: int, allowed: Numbers | None = None) -> list[Found]:
         """Return the nearest entries, all their parts looked at."""
-        entries, parts, vectors = (
-            column[: self._count] for column in (self._entries, self._parts, self._vectors)
-        )
+        entries, parts, vectors = self._entries[: self._count], self._parts[: self._count], self._vectors[: self._count]
         open_ = None
         if allowed is not None:
             open_ = members(entries, allowed)

@@ -12,17 +12,15 @@ from timmy_core.errors import StoreError
 from timmy_core.memory.index.block import GONE
 from timmy_core.memory.index.files import HEADER, KEY, Folder, Manifest, sync_file, sync_folder
 from timmy_core.memory.index.graph import Graph, new_index
-from timmy_core.memory.index.kernel import Brains, Numbers, members, to_brains
+from timmy_core.memory.index.kernel import Bf16, Numbers, members, to_bf16
 from timmy_core.memory.index.rows import Rows, Source
 from timmy_core.store.engine import Connection, Store
 
 BATCH: Final = 256  # vectors between two looks at whether to stop: about a tenth of a second
-_BRAIN_STEP: Final = 0.01  # more than rounding to bfloat16 changes a number that is at most 1
+_STEP: Final = 0.01  # more than rounding to bfloat16 changes a number that is at most 1
 
-_REMEMBER: Final = """
-INSERT INTO memory_indexes (scope, model, token) VALUES (?, ?, ?)
-ON CONFLICT (scope, model) DO UPDATE SET token = excluded.token"""
-_FORGET: Final = "DELETE FROM memory_indexes WHERE scope = ? AND model = ?"
+_REMEMBER: Final = "INSERT OR REPLACE INTO memory_state (key, value) VALUES (?, ?)"
+_FORGET: Final = "DELETE FROM memory_state WHERE key = ?"
 
 
 class _Stopped(Exception):  # noqa: N818 - nothing is wrong
@@ -47,7 +45,7 @@ class Builder:
         self._index: Any = None
         self._keys: list[NDArray[Any]] = []
         self._rows = 0
-        self._last: tuple[int, Brains] | None = None
+        self._last: tuple[int, Bf16] | None = None
 
     def build(self, base: Graph | None) -> bool:
         """Publish a new generation; False if it was stopped or there is nothing to hold.
@@ -97,7 +95,7 @@ class Builder:
         keys = np.empty(len(vectors), KEY)
         keys["entry"], keys["part"] = page.entries[batch], page.parts[batch]
         self._keys.append(keys)
-        self._last = (self._rows, to_brains(vectors))
+        self._last = (self._rows, to_bf16(vectors))
         self._rows += len(vectors)
 
     def _publish(self, position: int, base: Graph | None, wiped: Numbers) -> None:
@@ -139,7 +137,7 @@ class Builder:
         shape = (draft.rows, draft.dimensions)
         rows = np.memmap(self._folder.path / draft.graph_name, np.uint16, "r", offset=HEADER, shape=shape)
         there = rows[first : first + len(expected)]
-        if np.abs(_floats(there) - _floats(expected)).max() > _BRAIN_STEP:
+        if np.abs(_floats(there) - _floats(expected)).max() > _STEP:
             self._folder.tidy(None)
             message = "this version of usearch writes its files in an unknown order; install the version of the lock"
             raise StoreError(message)
@@ -147,8 +145,7 @@ class Builder:
     def _count(self, manifest: Manifest) -> None:
         """Let a manifest count, in the folder and in the database."""
         self._folder.publish(manifest)
-        row = (manifest.scope, manifest.model, manifest.token)
-        self._store.write(lambda connection: _run(connection, _REMEMBER, row))
+        self._store.write(lambda connection: _run(connection, _REMEMBER, (self._folder.key, manifest.token)))
 
     def wipe(self) -> int:
         """Overwrite what changed or went since the generation was made; return how many rows that were.
@@ -183,15 +180,12 @@ class Builder:
         """Remove the index of this scope; the exact route goes on without."""
         with self._folder.locked(alone=True):
             self._folder.tidy(None)
-        row = (self._folder.scope, self._folder.model)
-        self._store.write(lambda connection: _run(connection, _FORGET, row))
+        self._store.write(lambda connection: _run(connection, _FORGET, (self._folder.key,)))
 
 
 def _run(connection: Connection, statement: str, row: tuple[str, ...]) -> None:
     connection.execute(statement, row)
 
 
-def _floats(brains: Brains) -> NDArray[np.float32]:
-    return (brains.astype(np.uint32) << np.uint32(16)).view(np.float32)
-
-
+def _floats(numbers: Bf16) -> NDArray[np.float32]:
+    return (numbers.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -70,6 +70,7 @@ class Folder:
         self.scope, self.model = scope, model
         name = blake2b(f"{scope}\0{model}".encode(errors="replace"), digest_size=12).hexdigest()
         self.path = root / name
+        self.key = f"memory index {name}"  # of the token, in the database
 
     def manifest(self) -> Manifest | None:
         """Return the manifest, or None where there is no sound one."""

@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from timmy_core.memory.index.block import FEW, GONE
 from timmy_core.memory.index.files import HEADER, Folder, Manifest
 from timmy_core.memory.index.kernel import (
-    Brains,
+    Bf16,
     Mask,
     Numbers,
     Vector,
     distinct,
     members,
     nearest_entries,
-    similarities_of_brains,
+    similarities_bf16,
 )
+from timmy_core.memory.index.rows import Source
 
 CONNECTIVITY: Final = 16
 EXPANSION_ADD: Final = 128
@@ -48,7 +49,7 @@ def new_index(dimensions: int) -> Any:
 class Graph:
     """An opened generation. One thread at a time may search: the library gives two the same scratch memory."""
 
-    def __init__(self, manifest: Manifest, index: Any, keys: NDArray[Any], vectors: Brains) -> None:
+    def __init__(self, manifest: Manifest, index: Any, keys: NDArray[Any], vectors: Bf16) -> None:
         self.manifest = manifest
         self.entries: Numbers = np.ascontiguousarray(keys["entry"])
         self._index = index
@@ -57,13 +58,13 @@ class Graph:
         index.expansion_search = width_of_search(len(self.entries))
 
     @classmethod
-    def open(cls, folder: Folder, token: str | None) -> Graph | None:
+    def open(cls, folder: Folder, source: Source) -> Graph | None:
         """Open what the manifest names; None where there is nothing sound, or nothing that the database knows of."""
         if folder.identity() is None:
             return None
         with folder.locked(alone=False):
             manifest = folder.manifest()
-            if manifest is None or manifest.token != token or not folder.verified(manifest):
+            if manifest is None or manifest.token != source.token(folder.key) or not folder.verified(manifest):
                 return None
             index = new_index(manifest.dimensions)
             path = folder.path / manifest.graph_name
@@ -109,6 +110,5 @@ class Graph:
         return self._exact(query, limit, np.flatnonzero(~shut))
 
     def _exact(self, query: Vector, limit: int, rows: Numbers) -> Numbers:
-        near = similarities_of_brains(self._vectors[rows], query)
+        near = similarities_bf16(self._vectors[rows], query)
         return nearest_entries(self.entries[rows], near, limit)
-

@@ -11,7 +11,7 @@ from timmy_core.memory.index.found import WHOLE, WINDOW, Found
 
 Vector = NDArray[np.float32]
 Matrix = NDArray[np.float16]
-Brains = NDArray[np.uint16]  # bfloat16: the upper half of a float32, for which numpy has no type
+Bf16 = NDArray[np.uint16]  # bfloat16: the upper half of a float32, for which numpy has no type
 Numbers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
@@ -23,9 +23,9 @@ def similarities(matrix: Matrix, query: Vector) -> Vector:
     return _products(query.astype(np.float16), matrix)
 
 
-def similarities_of_brains(matrix: Brains, query: Vector) -> Vector:
+def similarities_bf16(matrix: Bf16, query: Vector) -> Vector:
     """Return the product of each row of bfloat16 numbers with the query."""
-    return _products(to_brains(query), matrix, dtype="bfloat16")
+    return _products(to_bf16(query), matrix, dtype="bfloat16")
 
 
 def _products(query: NDArray[Any], matrix: NDArray[Any], **types: Any) -> Vector:
@@ -38,7 +38,7 @@ def _products(query: NDArray[Any], matrix: NDArray[Any], **types: Any) -> Vector
     return np.asarray(found, np.float32).reshape(-1)
 
 
-def to_brains(vectors: Vector) -> Brains:
+def to_bf16(vectors: Vector) -> Bf16:
     """Return the vectors in bfloat16, each number rounded to the nearest."""
     bits = np.ascontiguousarray(vectors, np.float32).view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))

@@ -17,8 +17,8 @@ from timmy_core.store.readers import Readable
 PAGE: Final = 4_000  # entries in one read, so that no read is long
 
 _HEAD: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'memory_changes'"
-_CHANGED: Final = "SELECT pos, entry_seq FROM memory_changes WHERE pos > ? AND model = ? ORDER BY pos LIMIT ?"
-_TOKEN: Final = "SELECT token FROM memory_indexes WHERE scope = ? AND model = ?"
+_CHANGED: Final = "SELECT number, entry_seq FROM memory_changes WHERE number > ? ORDER BY number LIMIT ?"
+_STATE: Final = "SELECT value FROM memory_state WHERE key = ?"
 _SCOPES: Final = """
 SELECT e.seq, e.scope FROM json_each(?) AS wanted CROSS JOIN memory_entries AS e ON e.seq = wanted.value"""
 _MEMBERS: Final = "SELECT seq FROM memory_entries WHERE scope = ?"
@@ -59,7 +59,7 @@ class Source:
         self._store = store
 
     def head(self) -> int:
-        """Return the position of the last change, of whatever model."""
+        """Return the number of the last change, of whatever model."""
         with self._store.read() as connection:
             row = connection.execute(_HEAD).fetchone()
         return row[0] if row else 0
@@ -70,15 +70,15 @@ class Source:
         changed: list[int] = []
         while after < head:
             with self._store.read() as connection:
-                found = connection.execute(_CHANGED, (after, self.model, PAGE)).fetchall()
+                found = connection.execute(_CHANGED, (after, PAGE)).fetchall()
             changed += (row[1] for row in found)
             after = found[-1][0] if len(found) == PAGE else max(head, found[-1][0] if found else 0)
         return after, np.unique(np.array(changed, np.int64))
 
-    def token(self, scope: str) -> str | None:
-        """Return what the manifest of a scope's index has to hold."""
+    def token(self, key: str) -> str | None:
+        """Return what the manifest of an index has to hold."""
         with self._store.read() as connection:
-            row = connection.execute(_TOKEN, (scope, self.model)).fetchone()
+            row = connection.execute(_STATE, (key,)).fetchone()
         return row[0] if row else None
 
     def members(self, scope: str) -> Numbers:

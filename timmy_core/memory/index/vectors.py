@@ -1,0 +1,320 @@
+"""The vectors of all scopes: what the search asks, kept in step with the database whoever writes to it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timmy_core.errors import StoreError
+from timmy_core.memory.index.build import Builder
+from timmy_core.memory.index.files import Folder, read_manifest
+from timmy_core.memory.index.found import Found, nearest
+from timmy_core.memory.index.kernel import Numbers, Vector
+from timmy_core.memory.index.rows import Source
+from timmy_core.memory.index.shelf import Shelf, scored
+from timmy_core.store.engine import Store
+
+EXACT_BELOW: Final = 50_000
+BUDGET_MIB: Final = 256
+_PAUSE_S: Final = 2.0  # how long changes gather before the files follow them
+_NOBODY: Final = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeState:
+    """How a scope that is open is searched; for the page."""
+
+    scope: str
+    vectors: int
+    route: str  # exact, graph or streamed
+    generation: int  # of the graph; 0 without
+    new: int  # vectors that came after the graph
+    dead: int  # rows of the graph that no longer count
+    bytes: int
+
+
+class Vectors:
+    """Finds the entries whose vectors are nearest; one search at a time, from any thread.
+
+    Args:
+        store: the database, which is the truth.
+        root: the folder for the files of large scopes; all in it can be removed at any time.
+        model: the embedding model, as it stands beside the vectors; None until there is one.
+        dimensions: numbers in a vector of that model.
+        exact_below: vectors in a scope up to which it is read from end to end.
+        budget_mib: memory for scopes that are open; the one that was used longest ago goes first.
+        background: whether to build graphs on a thread of its own, once a scope is large; else call `maintain`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        root: Path,
+        *,
+        model: str | None = None,
+        dimensions: int = 384,
+        exact_below: int = EXACT_BELOW,
+        budget_mib: int = BUDGET_MIB,
+        background: bool = True,
+    ) -> None:
+        self._store = store
+        self._root = root
+        self._exact_below = exact_below
+        self._budget = budget_mib << 20
+        self._background = background
+        self._lock = threading.RLock()
+        self._shelves: OrderedDict[str, Shelf] = OrderedDict()
+        self._source: Source | None = None
+        self._stopping = threading.Event()
+        self._work = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.problem: str | None = None  # why the files could not follow, the last time
+        self.use(model, dimensions)
+
+    def use(self, model: str | None, dimensions: int) -> None:
+        """Search among another model's vectors from now on."""
+        with self._lock:
+            self._shelves.clear()
+            self._source = None if model is None else Source(self._store, model, dimensions)
+
+    # Searching -----------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        vector: NDArray[np.floating[Any]],
+        *,
+        scopes: Sequence[str],
+        limit: int,
+        allowed: Collection[int] | None = None,
+    ) -> list[Found]:
+        """Return up to `limit` entries of the scopes, the nearest first; without a model, none.
+
+        Args:
+            vector: of the question, by the model in use.
+            scopes: where to look, and nowhere else.
+            limit: how many at most; fewer only if there are fewer.
+            allowed: the entries that may be found; None for all.
+
+        Raises:
+            StoreError: the vector is not one of this model, or the database cannot be read.
+        """
+        with self._lock:
+            source = self._source
+            if source is None or limit <= 0:
+                return []
+            query = _checked(vector, source.dimensions)
+            among = None if allowed is None else _numbers(allowed)
+            if among is not None and not len(among):
+                return []
+            self._follow(source)
+            found: list[Found] = []
+            for scope in dict.fromkeys(scopes):
+                found += self._shelf(source, scope).search(query, limit, among)
+            self._trim()
+            return nearest(found, limit)
+
+    def among(self, vector: NDArray[np.floating[Any]], entries: Collection[int]) -> list[Found]:
+        """Return the similarities of entries that were found by other means; of those only that have a vector.
+
+        Raises:
+            StoreError: the vector is not one of this model, or the database cannot be read.
+        """
+        source = self._source
+        if source is None or not entries:
+            return []
+        return scored(source, _checked(vector, source.dimensions), _numbers(entries))
+
+    def size(self, scope: str) -> int:
+        """Return how many vectors a scope has."""
+        with self._lock:
+            source = self._source
+            if source is None:
+                return 0
+            self._follow(source)
+            shelf = self._shelves.get(scope)
+            return len(shelf) if shelf and not shelf.streamed else source.count(scope, 1 << 62)
+
+    def states(self) -> list[ScopeState]:
+        """Return how each scope that is open is searched."""
+        with self._lock:
+            return [_state(shelf) for shelf in self._shelves.values()]
+
+    def _follow(self, source: Source) -> None:
+        """Take over what any process wrote since the last look; where there is nothing new, that is one read."""
+        head = source.head()
+        behind = [shelf for shelf in self._shelves.values() if shelf.position < head]
+        if not behind:
+            return
+        position, changed = source.changed(min(shelf.position for shelf in behind))
+        there = source.by_scope(changed)
+        for shelf in behind:
+            shelf.apply(position, changed, there.get(shelf.scope, _NOBODY))
+            self._consider(shelf)
+
+    def _shelf(self, source: Source, scope: str) -> Shelf:
+        shelf = self._shelves.get(scope)
+        if shelf is None:
+            shelf = self._open(source, scope)
+            self._shelves[scope] = shelf
+            self._consider(shelf)
+        self._shelves.move_to_end(scope)
+        return shelf
+
+    def _open(self, source: Source, scope: str) -> Shelf:
+        return Shelf(scope, source, self._folder(source, scope), self._budget // (2 * source.dimensions))
+
+    def _folder(self, source: Source, scope: str) -> Folder:
+        return Folder(self._root, scope, source.model)
+
+    def _trim(self) -> None:
+        total = sum(shelf.bytes for shelf in self._shelves.values())
+        while total > self._budget and len(self._shelves) > 1:
+            total -= self._shelves.popitem(last=False)[1].bytes
+
+    # Keeping the files in step -------------------------------------------------------------------------------
+
+    def _consider(self, shelf: Shelf) -> None:
+        """Wake the thread if the files of a scope should follow."""
+        if self._background and (shelf.graph is not None or shelf.wants_graph(self._exact_below)):
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="timmy-memory-index", daemon=True)
+                self._thread.start()
+            self._work.set()
+
+    def _run(self) -> None:
+        while True:
+            self._work.wait()
+            if self._stopping.wait(_PAUSE_S):
+                return
+            self._work.clear()
+            try:
+                self.settle()
+                self.maintain()
+                self.problem = None
+            except (OSError, StoreError) as error:
+                # The exact route goes on without; the next change tries again.
+                self.problem = str(error)
+
+    def settle(self) -> int:
+        """Overwrite every vector in the files that the database no longer has; return how many rows that were.
+
+        Whoever forgets an entry calls this after it. What it does not get to is done at the next call, by whomever.
+
+        Raises:
+            OSError: the disk refused.
+            StoreError: the database cannot be read.
+        """
+        wiped = 0
+        for path in sorted(self._root.iterdir()) if self._root.exists() else []:
+            manifest = read_manifest(path) if path.is_dir() else None
+            if manifest is None:
+                continue
+            source = Source(self._store, manifest.model, manifest.dimensions)
+            wiped += self._builder(source, manifest.scope).wipe()
+        return wiped
+
+    def maintain(self) -> int:
+        """Build the graphs that are wanted, unless another process does; return how many were built.
+
+        Raises:
+            OSError: the disk refused.
+            StoreError: the database cannot be read.
+        """
+        with self._lock:
+            source = self._source
+            if source is None:
+                return 0
+            self._follow(source)
+            wanted = [shelf for shelf in self._shelves.values() if self._outdated(source, shelf)]
+        return sum(self._renew(source, shelf) for shelf in wanted)
+
+    def _outdated(self, source: Source, shelf: Shelf) -> bool:
+        return shelf.wants_graph(self._exact_below) or shelf.identity != self._folder(source, shelf.scope).identity()
+
+    def _renew(self, source: Source, shelf: Shelf) -> bool:
+        """Bring the files of a scope up to date, and then what is open of them."""
+        built = False
+        with self._compacting() as ours:
+            if ours and shelf.wants_graph(self._exact_below):
+                folder = self._folder(source, shelf.scope)
+                there = Shelf(shelf.scope, source, folder, 0)  # another process may have been quicker
+                if there.wants_graph(self._exact_below):
+                    built = self._build(source, there)
+        if not self._stopping.is_set() and (built or shelf.identity != self._folder(source, shelf.scope).identity()):
+            self._reopen(source, shelf.scope)
+        return built
+
+    def _build(self, source: Source, shelf: Shelf) -> bool:
+        builder = self._builder(source, shelf.scope)
+        if shelf.graph is not None and len(shelf) < self._exact_below // 2:
+            builder.discard()
+            return False
+        return builder.build(None if shelf.worn else shelf.graph)
+
+    def _reopen(self, source: Source, scope: str) -> None:
+        fresh = self._open(source, scope)
+        with self._lock:
+            if self._source is source and scope in self._shelves:
+                self._shelves[scope] = fresh
+
+    def _builder(self, source: Source, scope: str) -> Builder:
+        return Builder(self._store, source, self._folder(source, scope), self._stopping.is_set)
+
+    @contextlib.contextmanager
+    def _compacting(self) -> Iterator[bool]:
+        """Be the one process that builds; False if there is another one."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(self._root / "compact.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """End the thread; closing twice is harmless."""
+        self._stopping.set()
+        self._work.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            self._shelves.clear()
+
+
+def _checked(vector: NDArray[np.floating[Any]], dimensions: int) -> Vector:
+    query = np.asarray(vector, np.float32).reshape(-1)
+    if len(query) != dimensions or not np.isfinite(query).all():
+        message = f"the question's vector has {len(query)} numbers; {dimensions} are needed, each of them finite"
+        raise StoreError(message)
+    return query
+
+
+def _numbers(entries: Collection[int]) -> Numbers:
+    return np.unique(np.fromiter(entries, np.int64, len(entries)))
+
+
+def _state(shelf: Shelf) -> ScopeState:
+    graph = shelf.graph
+    return ScopeState(
+        scope=shelf.scope,
+        vectors=len(shelf),
+        route=shelf.route,
+        generation=graph.manifest.generation if graph else 0,
+        new=len(shelf.block) if graph else 0,
+        dead=len(graph.dead) - graph.live if graph else 0,
+        bytes=shelf.bytes,
+    )
