@@ -18,7 +18,7 @@ with app.setup:
     from ui import attempts, choosing, frame, measures, now, palette, parts, provider_charts, timeline, views
     from ui.cascade import cascade as drawn
     from ui.pulse import Pulse
-    from ui.steering import Steering
+    from ui.steering import Steering, who
     from ui.trying import Trying
 
     FAMILIES = ["llm", "circuit", "provider", "router", "budget"]
@@ -44,7 +44,7 @@ def pulse(timmy):
 
 @app.cell
 def hands_pulse(timmy):
-    hands = mo.ui.anywidget(Steering(timmy.router))
+    hands = mo.ui.anywidget(Steering(timmy.router, by=who()))
     hands
     return (hands,)
 
@@ -76,8 +76,9 @@ def cascade(here):
 
 
 @app.cell
-def trying(here, tried):
-    tried if here.providers else None
+def trying(tried):
+    # It depends on nothing that changes, so that what is typed stays while the rest is drawn anew.
+    tried
 
 
 @app.cell
@@ -103,37 +104,37 @@ def measuring(choice, slow, timmy, tried):
 
 @app.cell
 def measured_line(found):
-    mo.Html(f'<p class="tw-line tw-matching">{measures.headline(found)}</p>')
+    mo.Html(f'<p class="tw-line tw-matching">{measures.headline(found)}</p>') if found.any else None
 
 
 @app.cell
 def circuits(here, query, timmy):
-    mo.Html(circuit_lanes(timmy, here, query))
+    mo.Html(circuit_lanes(timmy, here, query)) if here.providers else None
 
 
 @app.cell
 def latency(found):
-    mo.vstack(latency_views(found), gap=0)
+    mo.vstack(latency_views(found), gap=0) if found.any else None
 
 
 @app.cell
 def reliability(found):
-    mo.Html(measures.reliability(found))
+    mo.Html(measures.reliability(found)) if found.any else None
 
 
 @app.cell
 def costs(found):
-    mo.vstack(cost_views(found), gap=0)
+    mo.vstack(cost_views(found), gap=0) if found.any else None
 
 
 @app.cell
-def budgets(here):
-    mo.Html(measures.budgets(here))
+def budgets(found, here):
+    mo.Html(measures.budgets(here)) if found.any else None
 
 
 @app.cell
-def recent(here, query, timmy):
-    mo.Html(recent_attempts(timmy, query, here))
+def recent(found, here, query, timmy):
+    mo.Html(recent_attempts(timmy, query, here)) if found.any else None
 
 
 @app.function

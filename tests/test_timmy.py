@@ -68,7 +68,7 @@ def test_the_status_counts_what_happened(tmp_path: Path) -> None:
     timmy = Timmy(Settings(home=tmp_path, providers=()), clock=clock, providers=[ScriptedProvider("local", "hi")])
     timmy.ask_sync("hello?")
     status = timmy.status()
-    assert (status.events, status.questions, status.last_event_at) == (3, 1, clock.now())
+    assert (status.events, status.questions, status.last_event_at) == (5, 1, clock.now())
     assert [(provider.name, provider.requests, provider.errors) for provider in status.providers] == [("local", 1, 0)]
     plain = status.as_dict()
     assert plain["home"] == str(tmp_path)
@@ -84,7 +84,7 @@ def test_state_survives_a_restart(tmp_path: Path) -> None:
     second = Timmy(settings, providers=[ScriptedProvider("local", "hi")])
     assert [turn.content for turn in second.history()] == ["hello?", "hi"]
     assert second.router.status()[0].requests == 1
-    assert second.events.verify().checked == 3
+    assert second.events.verify().checked == 5
     second.shutdown()
 
 
@@ -97,20 +97,20 @@ def test_frames_hold_the_newest_rows_oldest_first(tmp_path: Path) -> None:
         clock.advance(60)
     timmy.ask_sync("hello?")
     events = timmy.frame("events", limit=3)
-    assert events["seq"].to_list() == [6, 7, 8]
+    assert events["seq"].to_list() == [8, 9, 10]
     assert str(events.schema["ts"]) == "Datetime(time_unit='us', time_zone='UTC')"
     tasks = timmy.frame(
         "events", family="task", since=start + timedelta(seconds=60), until=start + timedelta(seconds=180)
     )
     assert tasks["task_id"].to_list() == ["t1", "t2"]
-    assert timmy.frame("events", type=["chat.asked", "chat.answered"])["seq"].to_list() == [6, 8]
+    assert timmy.frame("events", type=["chat.asked", "chat.answered"])["seq"].to_list() == [6, 9]
     assert timmy.frame("attempts")["provider"].to_list() == ["local"]
     assert timmy.frame("turns", offline=False)["role"].to_list() == ["user", "assistant"]
     assert timmy.frame("attempts", provider="nobody").height == 0
     for call, said in (
         (
             lambda: timmy.frame("nothing"),
-            "expected one of attempts, circuits, events, providers, redactions, segments, spending, turns",
+            "expected one of attempts, circuits, events, memory, providers, recalls, redactions, segments, spending, turns",
         ),
         (lambda: timmy.frame("events", colour="red"), "no column 'colour'"),
         (lambda: timmy.frame("events", limit=0), "out of range"),

@@ -230,6 +230,11 @@ class Settings(BaseSettings):
         """The SQLite file that holds everything."""
         return self.home / "timmy.db"
 
+    @property
+    def models_path(self) -> Path:
+        """The folder of installed models."""
+        return self.home / "models"
+
     @model_validator(mode="after")
     def _names_differ(self) -> Settings:
         names = [provider.name for provider in self.providers]

@@ -23,6 +23,10 @@ class MemorySettings(BaseModel):
     dimensions: int | None = Field(default=None, ge=1, le=4096)  # of openai: ask for shorter vectors
     local: bool | None = None  # of ollama and openai; None: it is where base_url is this machine
     timeout_s: float = Field(default=30.0, gt=0, le=86_400)  # of ollama and openai
+    recall: bool = True  # look into memory before an answer, and remember it, where a session does not say otherwise
+    context_tokens: int = Field(default=600, ge=32, le=100_000)  # of memory, before a question
+    share_with: Literal["local", "all"] = "local"  # who may be told what memory holds: providers here, or any
+    extract: bool = False  # have a model propose facts after an answer
     hub_url: str = Field(default="https://huggingface.co", pattern=r"^https?://")
 
     @model_validator(mode="after")

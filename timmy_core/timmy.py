@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast
 
 from timmy_core.clock import Clock, SystemClock
 from timmy_core.errors import StoreClosedError, StoreError
@@ -29,6 +29,10 @@ from timmy_core.events.schedule import SETTLE, JobState, Schedule, upkeep
 from timmy_core.events.views import Views
 from timmy_core.events.wanted import Wanted
 from timmy_core.loop import BridgedStream, LoopThread, SyncStream
+from timmy_core.memory.build import build_memory
+from timmy_core.memory.conversing import Conversing
+from timmy_core.memory.extract import Extraction
+from timmy_core.memory.frames import MEMORY_FRAME
 from timmy_core.router.budget import Budgets
 from timmy_core.router.build import build_router
 from timmy_core.router.chat import Answer, Provider, ProviderStatus, StreamPart
@@ -40,7 +44,11 @@ from timmy_core.settings import Settings, default_home, load_settings
 from timmy_core.store.engine import Store
 from timmy_core.store.frames import Filter
 from timmy_core.store.lake import Lake
-from timmy_core.swarm.agent import TURNS_FRAME, Agent, Turn
+from timmy_core.swarm.agent import Agent
+from timmy_core.swarm.asked import AskOptions
+from timmy_core.swarm.forgotten import forget_turns
+from timmy_core.swarm.switches import Switches
+from timmy_core.swarm.turns import RECALLS_FRAME, TURNS_FRAME, Turn
 
 if TYPE_CHECKING:
     import polars as pl
@@ -96,9 +104,22 @@ class Timmy:
         self.questions = Questions(self.events, self._lake)
         self.explorer = Explorer(self.events, self._lake, self.clock)
         self.views = Views(self.store, self.clock)
+        self.memory = build_memory(store=self.store, events=self.events, clock=self.clock, copies=(forget_turns,))
         self.router = self._wire_router(providers)
-        self._agent = Agent(
-            store=self.store, events=self.events, cascade=self.router, settings=settings.agent, clock=self.clock
+        self._agent = self._wire_agent()
+
+    def _wire_agent(self) -> Agent:
+        settings = self.settings
+        extraction = Extraction(self.memory, self.router) if settings.memory.extract else None
+        return Agent(
+            store=self.store,
+            events=self.events,
+            cascade=self.router,
+            settings=settings.agent,
+            clock=self.clock,
+            memories=Conversing(self.memory, self.store, self.events, self.clock),
+            memory=settings.memory,
+            learn=extraction.learn if extraction is not None else None,
         )
 
     def _wire_lake(self) -> Lake:
@@ -106,8 +127,9 @@ class Timmy:
             return [finding.message for finding in self.events.mend(thorough=True)]
 
         log = (EVENTS_FRAME, SEGMENTS_FRAME, REDACTIONS_FRAME)
-        rooms = (ATTEMPTS_FRAME, PROVIDERS_FRAME, CIRCUITS_FRAME, SPENDING_FRAME, TURNS_FRAME)
-        return Lake(self.store, (*log, *rooms), folder=self.events.archive.folder, promotion=PROMOTION, mend=mend)
+        router = (ATTEMPTS_FRAME, PROVIDERS_FRAME, CIRCUITS_FRAME, SPENDING_FRAME)
+        frames = (*log, *router, TURNS_FRAME, RECALLS_FRAME, MEMORY_FRAME)
+        return Lake(self.store, frames, folder=self.events.archive.folder, promotion=PROMOTION, mend=mend)
 
     def _wire_router(self, providers: Sequence[Provider] | None) -> Router:
         settings = self.settings
@@ -132,41 +154,34 @@ class Timmy:
 
     # Asking --------------------------------------------------------------------------------------------------
 
-    async def ask(
-        self, text: str, *, session: str = "default", deadline_s: float | None = None, local_only: bool = False
-    ) -> Answer:
+    async def ask(self, text: str, **options: Unpack[AskOptions]) -> Answer:
         """Ask Timmy in a session; the answer names its provider, and says so when none answered.
 
         Question, answer and every attempt's event are durable when this returns. With `local_only` nothing of it
-        leaves this machine.
+        leaves this machine; with `memory=False` memory is neither asked nor told.
 
         Raises:
             QuestionError: the question is empty or too long, or the session's name is not usable.
             StoreError: the question or the answer could not be kept.
         """
-        work = self._agent.ask(text, session=session, deadline_s=deadline_s, local_only=local_only)
-        return cast("Answer", await self._loop.call(work))
+        return cast("Answer", await self._loop.call(self._agent.ask(text, **options)))
 
-    def ask_sync(
-        self, text: str, *, session: str = "default", deadline_s: float | None = None, local_only: bool = False
-    ) -> Answer:
+    def ask_sync(self, text: str, **options: Unpack[AskOptions]) -> Answer:
         """Do as `ask`, for a plain thread or a notebook cell."""
-        work = self._agent.ask(text, session=session, deadline_s=deadline_s, local_only=local_only)
-        return cast("Answer", self._loop.run(work))
+        return cast("Answer", self._loop.run(self._agent.ask(text, **options)))
 
-    def ask_stream(
-        self, text: str, *, session: str = "default", deadline_s: float | None = None, local_only: bool = False
-    ) -> BridgedStream[StreamPart]:
+    def ask_stream(self, text: str, **options: Unpack[AskOptions]) -> BridgedStream[StreamPart]:
         """Yield the answer as it comes: `Delta`, `Switch`, and last `Done` with the whole, durable answer."""
-        ask = partial(self._agent.ask_stream, text, session=session, deadline_s=deadline_s, local_only=local_only)
-        return self._loop.stream(ask)
+        return self._loop.stream(partial(self._agent.ask_stream, text, **options))
 
-    def ask_stream_sync(
-        self, text: str, *, session: str = "default", deadline_s: float | None = None, local_only: bool = False
-    ) -> SyncStream[StreamPart]:
+    def ask_stream_sync(self, text: str, **options: Unpack[AskOptions]) -> SyncStream[StreamPart]:
         """Do as `ask_stream`, for a plain thread."""
-        ask = partial(self._agent.ask_stream, text, session=session, deadline_s=deadline_s, local_only=local_only)
-        return self._loop.stream_sync(ask)
+        return self._loop.stream_sync(partial(self._agent.ask_stream, text, **options))
+
+    @property
+    def switches(self) -> Switches:
+        """Whether each session uses memory."""
+        return self._agent.switches
 
     def history(self, session: str = "default", *, limit: int = 50) -> list[Turn]:
         """Return the latest turns of a session, oldest first."""
@@ -267,6 +282,7 @@ class Timmy:
             # Cut off what runs first, so that its last events still find the store open.
             self.router.close()
             self._loop.close()
+            self._agent.close()
             if "feed" in self.__dict__:
                 self.feed.close()
             self._lake.close()

@@ -60,7 +60,15 @@ def _step(now: Now, number: int, provider: ProviderStatus) -> str:
         state, word = ("good", "ready")
     elif state == "off" and ready:
         word = "asked first" if first else "ready, not asked yet"
-    classes = " ".join(name for name, on in (("tw-unused", not provider.configured), ("tw-first", first)) if on)
+    classes = " ".join(
+        name
+        for name, on in (
+            ("tw-unused", not provider.configured),
+            ("tw-unasked", not provider.requests),
+            ("tw-first", first),
+        )
+        if on
+    )
     info = now.infos.get(provider.name)
     place = "local" if info is not None and info.local else "remote"
     cost = "free" if info is not None and info.free else "paid"
@@ -177,7 +185,9 @@ def steer(now: Now, provider: ProviderStatus) -> str:
     """Return the menu that steers one provider; what hurts carries what is to be confirmed first."""
     name, order = provider.name, [(one.name, one.priority) for one in now.providers]
     place = [one for one, _ in order].index(name)
-    items: list[tuple[str, dict[str, Any], str]] = [("Check health", {"action": "check"}, "ask whether it would answer; spends nothing")]
+    items: list[tuple[str, dict[str, Any], str]] = [
+        ("Check health", {"action": "check"}, "ask whether it would answer; spends nothing")
+    ]
     if place > 0:
         items.append(
             ("Ask earlier", {"action": "priority", "values": moved(order, name, -1)}, f"before {order[place - 1][0]}")

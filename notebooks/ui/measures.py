@@ -46,6 +46,11 @@ class Measured:
     colors: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def any(self) -> bool:
+        """Whether there is anything to show: a provider, or attempts of one that is gone."""
+        return bool(self.colors or self.count or self.problem)
+
+    @property
     def count(self) -> int:
         """How many attempts there were, drawn or not."""
         return sum(line.attempts for line in self.lines)

@@ -102,7 +102,7 @@ def first_line(now: Now) -> str:
 def who_then(providers: Sequence[ProviderStatus], *, but: str = "") -> str:
     """Say who answers, as plain words; what stands behind a change that was or would be made."""
     first = answering(providers, but=but)
-    return f"{first.name} answers" if first else "nobody can be asked, and every question gets the offline answer"
+    return f"{first.name} answers" if first else "nobody answers, and every question gets the offline answer"
 
 
 def _who(now: Now) -> str:
@@ -110,16 +110,16 @@ def _who(now: Now) -> str:
         return "<strong>No provider is set up</strong>, so every question gets the offline answer"
     first = answering(now.providers, at=now.at)
     if first is None:
-        return f"<strong>Nobody can be asked right now</strong>, so every question gets the offline answer: {_listed(now, now.providers)}"
+        return f"<strong>Nobody answers right now</strong>, so every question gets the offline answer: {_listed(now, now.providers)}"
     before = list(now.providers)[: list(now.providers).index(first)]
     name = f"<strong>{escape(first.name)} answers</strong>"
-    if first.last_success_at is None:
-        name = f"<strong>{escape(first.name)} is asked first</strong>, and has not answered anything yet"
     if first.circuit == "open":
         name = f"<strong>{escape(first.name)} gets a probe</strong> with the next question"
     out = [provider for provider in before if provider.configured]
     if out:
         return f"{name}, because {_listed(now, out)}"
+    if first.last_success_at is None:
+        name = f"<strong>{escape(first.name)} is asked first</strong>, and has not answered anything yet"
     behind = [provider for provider in now.providers if provider is not first and ready(provider, now.at)]
     spare = f", with {_names(behind)} behind it" if behind else "; nobody stands behind it"
     failing = (

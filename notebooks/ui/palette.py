@@ -20,6 +20,8 @@ FAMILIES: dict[str, str] = {
     "chat": "#0072b2",
     "llm": "#8b5cd6",
     "circuit": "#d55e00",
+    "provider": "#c4562f",
+    "router": "#5b7a9d",
     "task": "#009270",
     "agent": "#3289bf",
     "bid": "#a87000",

@@ -32,6 +32,7 @@ class Steering(anywidget.AnyWidget):
 
     Args:
         router: what is steered.
+        by: who sits before the page.
     """
 
     _esm = _HERE / "steering.js"
@@ -39,14 +40,14 @@ class Steering(anywidget.AnyWidget):
 
     done = traitlets.Int(0).tag(sync=True)
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, *, by: str) -> None:
         super().__init__()
-        self._router = router
+        self._router, self._by = router, by
         self.on_msg(self._asked)
 
     def _asked(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
-        # On a thread of its own: a health check may take seconds. Who asks is only known here.
-        arguments = (self.send, self._router, dict(content), who())
+        # On a thread of its own: a health check may take seconds.
+        arguments = (self.send, self._router, dict(content), self._by)
         mo.Thread(target=carry_out, args=arguments, daemon=True).start()
 
 

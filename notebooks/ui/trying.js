@@ -9,7 +9,7 @@ function element(tag, className, text) {
 
 // Bold words and commands of an answer, as nodes: what a model wrote is never taken for HTML.
 function rich(text) {
-  return text.split(/(\*\*[^*\n]+\*\*|`[^`\n]+`)/).map((piece) => {
+  return text.replace(/\[([^\]\n]+)\]\((https?:[^)\s]+)\)/g, "$1 ($2)").split(/(\*\*[^*\n]+\*\*|`[^`\n]+`)/).map((piece) => {
     if (/^\*\*.+\*\*$/.test(piece)) return element("b", "", piece.slice(2, -2));
     return /^`.+`$/.test(piece) ? element("code", "", piece.slice(1, -1)) : piece;
   });

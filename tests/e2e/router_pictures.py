@@ -23,6 +23,7 @@ from tests.e2e.served import Served, loopback, plain_environment, provider_table
 from timmy_core.events.log import EventLog
 from timmy_core.router.breaker import Snapshot, Transition
 from timmy_core.router.chat import Attempt, Usage
+from timmy_core.router.costs import daily_costs
 from timmy_core.router.metrics import Metrics
 from timmy_core.router.record import AttemptRecord, CircuitRecord, Origin
 from timmy_core.store.engine import Store
@@ -87,6 +88,15 @@ def _moved(metrics: Metrics, name: str, model: str, after: str) -> None:
     metrics.circuit_changed(CircuitRecord(Origin("f" * 32), name, model, Snapshot(after), move))  # type: ignore[arg-type]
 
 
+def spent(home: Path) -> float:
+    """Return what was spent today, in dollars."""
+    store = Store.open(home / "timmy.db")
+    try:
+        return sum(cost.microusd for cost in daily_costs(store, datetime.now(UTC), days=1)) / 1e6
+    finally:
+        store.close()
+
+
 class Album:
     """Takes the pictures of one state in every look."""
 
@@ -136,6 +146,12 @@ def try_it(page: Page) -> None:
     page.locator(".tw-took").wait_for()
 
 
+def sure(page: Page) -> None:
+    """Open the question that stands before what hurts."""
+    page.get_by_text("Steer", exact=True).first.click()
+    page.get_by_text("Isolate …", exact=False).first.click()
+
+
 def main() -> None:
     """Serve each state and take its pictures."""
     folder = Path(sys.argv[1])
@@ -156,12 +172,14 @@ def main() -> None:
             + provider_table("paid", three.url, model="gpt-5.6-luna", priority=10).rstrip() + "\n" + price
             + '\n[[providers]]\nname = "claude"\nkind = "anthropic"\napi_key = "${ANTHROPIC_API_KEY}"\n'
             'models = { default = "claude-haiku-4-5" }\npriority = 20\n'
-            "\n[budget]\nday_usd = 0.011\nmonth_usd = 4.0\n"
+            "\n[budget]\nday_usd = 0.02\nmonth_usd = 4.0\n"
         )  # fmt: skip
         home = Path(place) / "busy"
         home.mkdir()
         (home / "timmy.toml").write_text(toml)
         past(home, {"ollama": ("llama3.2", 1.9, 0), "box": ("gemma-3-4b", 3.2, 0), "paid": ("gpt-5.6-luna", 0.8, 2400)})
+        toml = toml.replace("day_usd = 0.02", f"day_usd = {max(0.0005, spent(home) / 0.86):.5f}")
+        (home / "timmy.toml").write_text(toml)
         served = Served(home, Path(place) / "logs", plain_environment())
         served.start()
         try:
@@ -182,7 +200,7 @@ def main() -> None:
             served = Served(home, Path(place) / f"logs-{name}", plain_environment())
             served.start()
             try:
-                album.take(name, served)
+                album.take(name, served, then=sure if name == "fresh" else None)
                 if name == "fresh":
                     for provider in (one, two, three):
                         provider.then(Turn(status=503, message="the model is loading"))

@@ -69,6 +69,7 @@ def test_without_any_provider_the_first_page_says_what_to_do_and_the_answer_why_
     ):
         assert words in answer, f"the offline answer does not say {words!r}; it says: {answer}"
     kinds = [event["type"] for event in served.get("/api/v1/events?order=asc").json()["events"]]
-    assert kinds == ["chat.asked", "llm.failed", "llm.unanswered", "chat.answered"]
+    recalled, stored = "memory.recalled", "memory.stored"
+    assert kinds == ["chat.asked", recalled, "llm.failed", "llm.unanswered", "chat.answered", stored]
     assert window.foreign_requests(served.netloc) == []
     assert window.errors() == []

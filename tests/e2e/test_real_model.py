@@ -74,7 +74,8 @@ def trace(timmy: Timmy, answer: Answer) -> list[Event]:
 
 
 def kinds(timmy: Timmy, answer: Answer) -> list[str]:
-    return [event.type for event in trace(timmy, answer)]
+    """Return the types of an answer's events, what memory did around it apart."""
+    return [event.type for event in trace(timmy, answer) if event.family != "memory"]
 
 
 def test_a_real_model_answers_and_its_answer_is_recorded(cascade: Timmy) -> None:
@@ -84,7 +85,9 @@ def test_a_real_model_answers_and_its_answer_is_recorded(cascade: Timmy) -> None
     assert answer.usage.input_tokens
     assert answer.usage.output_tokens == ANSWER_TOKENS
     assert kinds(cascade, answer) == ["chat.asked", "llm.completed", "chat.answered"]
-    data = trace(cascade, answer)[1].data
+    recalled, completed, stored = (trace(cascade, answer)[place] for place in (1, 2, 4))
+    assert (recalled.type, stored.type) == ("memory.recalled", "memory.stored")
+    data = completed.data
     assert data is not None
     assert data["gen_ai.provider.name"] == "llama"
     assert data["gen_ai.usage.output_tokens"] == ANSWER_TOKENS

@@ -45,8 +45,9 @@ def test_a_question_is_answered_seen_live_and_found_again_after_a_restart(served
 
     assert streamed(home)
     seqs = recorded(served)
+    called = seqs[2]
     until(lambda: row_seqs(live) == seqs[::-1], f"the live page showed the events {seqs} by itself")
-    completed = live.locator(f'.tw-feed-list [data-seq="{seqs[1]}"]')
+    completed = live.locator(f'.tw-feed-list [data-seq="{called}"]')
     expect(completed).to_contain_text("llm.completed")
 
     follow_the_trace(live, completed, count=len(seqs))
@@ -65,7 +66,7 @@ def test_a_question_is_answered_seen_live_and_found_again_after_a_restart(served
     for words in (QUESTION, ANSWER, BYLINE):
         until(lambda words=words: words in chat_text(home), f"the chat's history showed {words!r} after the restart")
     until(lambda: row_seqs(live) == seqs[::-1], "the live page replayed the events after the restart")
-    find_on_events(live, served, seqs[1])
+    find_on_events(live, served, called)
 
     assert window.foreign_requests(served.netloc) == []
     assert window.errors(but=["status of 401", *OUTAGE]) == []
@@ -98,9 +99,9 @@ def streamed(page: Page) -> bool:
 def recorded(served: Served) -> list[int]:
     """Return the seqs of the one question's events, oldest first."""
     found = events_of(served)
-    assert [event["type"] for event in found] == ["chat.asked", "llm.completed", "chat.answered"]
+    assert [event["type"] for event in found] == KINDS
     assert len({event["trace_id"] for event in found}) == 1, "one question's events carry one trace id"
-    assert found[1]["data"]["gen_ai.provider.name"] == "scripted"
+    assert found[2]["data"]["gen_ai.provider.name"] == "scripted"
     return [event["seq"] for event in found]
 
 
@@ -119,7 +120,7 @@ def follow_the_trace(live: Page, row: Any, *, count: int) -> None:
     heading(live, "Events").wait_for()
     rows = live.locator(".tw-found-row[data-seq]")
     expect(rows).to_have_count(count)
-    for place, kind in enumerate(("chat.answered", "llm.completed", "chat.asked")):
+    for place, kind in enumerate(reversed(KINDS)):
         expect(rows.nth(place)).to_contain_text(kind)
 
 

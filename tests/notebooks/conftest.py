@@ -49,6 +49,12 @@ def used(home: Path) -> Iterator[Timmy]:
 
 
 @pytest.fixture
+def unasked(home: Path) -> Iterator[Timmy]:
+    """One provider that nobody has asked anything."""
+    yield from _opened(home, ScriptedProvider("well", "Here I am."))
+
+
+@pytest.fixture
 def failing(home: Path) -> Iterator[Timmy]:
     """One provider that fails until its circuit opens, and one that is not set up."""
     refused = ProviderError("connection_refused", "nothing listens there", advice="start it with `thing serve`")
@@ -59,7 +65,7 @@ def failing(home: Path) -> Iterator[Timmy]:
         yield timmy
 
 
-@pytest.fixture(params=["empty", "used", "failing"])
+@pytest.fixture(params=["empty", "unasked", "used", "failing"])
 def state(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(request.param)
 

@@ -79,8 +79,24 @@ def test_the_cascade_ends_with_the_offline_answer(page: Load, used: Timmy) -> No
     assert text.index('data-provider="well"') < text.index("<b>offline answer</b>")
 
 
-def test_without_attempts_there_is_a_sentence_instead_of_a_chart(page: Load, empty: Timmy) -> None:
-    assert "nothing to measure" in shown(page, "router", empty)
+def test_without_attempts_there_is_a_sentence_instead_of_a_chart(page: Load, unasked: Timmy) -> None:
+    text = shown(page, "router", unasked)
+    assert "well is asked first" in text
+    assert "nothing to measure" in text
+
+
+def test_without_a_provider_the_page_says_what_to_do_and_measures_nothing(page: Load, empty: Timmy) -> None:
+    text = shown(page, "router", empty)
+    assert "No provider is set up" in text
+    assert "[[providers]]" in text
+    assert "nothing to measure" not in text
+
+
+def test_the_page_of_a_used_router_has_every_part(page: Load, used: Timmy) -> None:
+    text = shown(page, "router", used)
+    parts = ("well answers", "Circuits", "How long answers took", "Error budget", "Budgets", "Recent attempts")
+    assert [part for part in parts if part not in text] == []
+    assert 'data-steer="' in text
 
 
 def test_the_events_page_says_how_much_is_recorded_and_what_failed(page: Load, failing: Timmy) -> None:

@@ -189,23 +189,6 @@ def test_too_many_keys_become_other_and_no_event_is_lost() -> None:
     assert many["events"].sum() == sum(range(1, 31))
 
 
-def test_latencies_leave_out_what_was_not_asked() -> None:
-    attempts = pl.DataFrame(
-        {
-            "ts": [NOW, NOW, NOW],
-            "provider": ["a", "a", "b"],
-            "model": ["m"] * 3,
-            "outcome": ["completed", "skipped", "failed"],
-            "error_class": [None, "circuit_open", "timeout"],
-            "latency_ms": [3.0, 0.0, 9.0],
-        }
-    )
-    assert charts.measured(attempts)["outcome"].to_list() == ["completed", "failed"]
-    spec = charts.latencies(attempts, {"a": "ollama"}).to_dict()
-    colors = spec["layer"][0]["encoding"]["color"]["scale"]
-    assert colors["range"] == [palette.PROVIDERS["ollama"], palette.NEUTRAL]
-
-
 def test_a_row_of_the_table_says_what_happened_in_words() -> None:
     (row,) = listing.rows([event(3, data={"provider": "a", "latency_ms": 412.3})])
     assert row["words"] == "a · 412 ms"

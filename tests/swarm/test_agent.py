@@ -62,7 +62,8 @@ async def test_sessions_do_not_hear_each_other(asked: Timmy, provider: ScriptedP
 async def test_everything_of_one_question_shares_its_trace(asked: Timmy) -> None:
     answer = await asked.ask("hello?")
     events = asked.events.list(trace_id=answer.trace_id, order="asc")
-    assert [event.type for event in events] == ["chat.asked", "llm.completed", "chat.answered"]
+    kinds = ["chat.asked", "memory.recalled", "llm.completed", "chat.answered", "memory.stored"]
+    assert [event.type for event in events] == kinds
     assert {event.agent_id for event in events} == {"timmy"}
     assert "hello?" not in str([event.data for event in events])
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from timmy_core.cli import chat, doctor, events, router, up
+from timmy_core.cli import chat, doctor, events, memory, router, up
 from timmy_core.cli.console import err
 from timmy_core.errors import TimmyError
 
@@ -25,6 +25,7 @@ app.command("up")(up.up)
 app.command("chat")(chat.chat)
 app.command("doctor")(doctor.doctor)
 app.add_typer(events.app, name="events")
+app.add_typer(memory.app, name="memory")
 app.add_typer(router.app, name="router")
 
 

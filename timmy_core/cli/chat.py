@@ -10,6 +10,7 @@ from rich.markup import escape
 from timmy_core.cli.console import Home, err, out
 from timmy_core.loop import SyncStream
 from timmy_core.router.chat import Answer, Delta, Done, StreamPart, Switch, ToolCall
+from timmy_core.swarm.asked import AskOptions
 from timmy_core.timmy import Timmy, open_timmy
 
 
@@ -19,21 +20,27 @@ def chat(
     ] = None,
     session: Annotated[str, typer.Option(help="Whose history is continued.")] = "default",
     local_only: Annotated[bool, typer.Option("--local-only", help="Nothing of it may leave this machine.")] = False,
+    memory: Annotated[
+        bool | None,
+        typer.Option("--memory/--no-memory", help="Whatever the session's switch says.", show_default=False),
+    ] = None,
     home: Home = None,
 ) -> None:
     """Ask Timmy; the answer streams and names who gave it."""
+    asking: AskOptions = {"session": session, "local_only": local_only, "memory": memory}
     with open_timmy(home) as timmy:
         if question is not None:
-            answer = _answer(timmy, question, session, local_only=local_only)
+            answer = _answer(timmy, question, asking)
             if answer is None or answer.offline:
                 raise typer.Exit(1)
             return
-        _converse(timmy, session, local_only=local_only)
+        _converse(timmy, asking)
 
 
-def _converse(timmy: Timmy, session: str, *, local_only: bool) -> None:
+def _converse(timmy: Timmy, asking: AskOptions) -> None:
     if out.is_terminal:
-        out.print(f"[dim]Session {escape(session)}. An empty line or Ctrl-D ends it; Ctrl-C stops an answer.[/]")
+        name = escape(asking["session"])
+        out.print(f"[dim]Session {name}. An empty line or Ctrl-D ends it; Ctrl-C stops an answer.[/]")
     while True:
         try:
             question = out.input("[bold blue]you>[/] " if out.is_terminal else "")
@@ -42,11 +49,11 @@ def _converse(timmy: Timmy, session: str, *, local_only: bool) -> None:
             return
         if not question.strip():
             return
-        _answer(timmy, question, session, local_only=local_only)
+        _answer(timmy, question, asking)
 
 
-def _answer(timmy: Timmy, question: str, session: str, *, local_only: bool) -> Answer | None:
-    return show(timmy.ask_stream_sync(question, session=session, local_only=local_only))
+def _answer(timmy: Timmy, question: str, asking: AskOptions) -> Answer | None:
+    return show(timmy.ask_stream_sync(question, **asking))
 
 
 def show(parts: SyncStream[StreamPart]) -> Answer | None:
@@ -78,4 +85,6 @@ def signature(answer: Answer) -> str:
     if answer.offline:
         return "offline: no model answered"
     took = f"{answer.latency_ms:,.0f} ms" if answer.latency_ms < 1000 else f"{answer.latency_ms / 1000:.1f} s"  # noqa: PLR2004 - ms a second
-    return f"{answer.provider} · {answer.model} · {took}"
+    stood = len(answer.memories)
+    recalled = f" · {stood} {'memory' if stood == 1 else 'memories'}" if stood else ""
+    return f"{answer.provider} · {answer.model} · {took}{recalled}"

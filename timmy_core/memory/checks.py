@@ -93,7 +93,7 @@ def check_text(text: str, kind: str) -> str:
         raise EntryError(message)
     most = MAX_DOCUMENT_CHARS if kind == "document" else MAX_CHARS
     if len(text) > most:
-        advice = "split it into several" if kind == "document" else "remember it as kind='document', which may be longer"
+        advice = "split it in several" if kind == "document" else "kind='document' may be longer"
         message = f"the text has {len(text):,} characters, and a {kind} at most {most:,}; {advice}"
         raise EntryError(message)
     return text.replace("\x00", "\ufffd")

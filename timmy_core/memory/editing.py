@@ -68,8 +68,10 @@ class Editing:
         reworded = not _SHOWN.isdisjoint(changes)
         if reworded:
             connection.execute(
-                "INSERT OR REPLACE INTO memory_erasures (entry_seq, stage, reason, asked_by, at) "
-                "VALUES (?, 'removed', 'edited', ?, ?)",
+                # One that is to be forgotten stays so. A later time tells whoever erases just now that there is more.
+                "INSERT INTO memory_erasures (entry_seq, stage, reason, asked_by, at) "
+                "VALUES (?, 'removed', 'edited', ?, ?) ON CONFLICT (entry_seq) "
+                "DO UPDATE SET at = max(excluded.at, at + 1) WHERE stage = 'removed'",
                 (entry.seq, by, now),
             )
         changed = fetch(connection, entry.seq)

@@ -132,6 +132,11 @@ class Embeddings:
         self._retry_at = self._clock.monotonic() + wait_s
 
     @property
+    def opened(self) -> Opened | None:
+        """The embedder if it is open already; nothing is loaded."""
+        return self._opened
+
+    @property
     def problem(self) -> str:
         """Why there is no embedder, or why it failed last; empty where all is well or nobody asked yet."""
         return self._problem
@@ -172,6 +177,11 @@ class Embeddings:
             self._vectors[text] = vector
             while len(self._vectors) > REMEMBERED:
                 self._vectors.popitem(last=False)
+
+    def forget(self) -> None:
+        """Drop the questions that are kept with their vectors."""
+        with self._remembering:
+            self._vectors.clear()
 
     def close(self) -> None:
         """Let go of the embedder; nothing is opened after this."""

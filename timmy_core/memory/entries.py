@@ -22,9 +22,7 @@ _NAMES: Final = (
     "text", "metadata", "about", "importance", "created_at", "changed_at", "valid_from", "valid_to", "seen_at",
     "content_hash", "parts",
 )  # fmt: skip
-_INSERT: Final = (
-    f"INSERT INTO memory_entries ({', '.join(_NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"  # noqa: S608
-)
+_INSERT: Final = f"INSERT INTO memory_entries ({', '.join(_NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"  # noqa: S608
 # A passage takes over what its document has, but for its text and its place.
 _PASSAGE: Final = """
 INSERT INTO memory_entries (id, kind, state, scope, agent_id, session, task_id, trace_id, source, speaker, subject,
@@ -163,5 +161,3 @@ def _as_entry(seq: int, entry: Checked, state: State, now: int, parts: int) -> E
         from_us(entry.valid_from), None if entry.valid_to is None else from_us(entry.valid_to), None, 1, created_at,
         parts=parts,
     )  # fmt: skip
-
-

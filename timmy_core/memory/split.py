@@ -15,7 +15,13 @@ WHOLE_CHARS: Final = 1_500  # a document up to here stays in one piece
 
 # Where a text is best cut, best first: between paragraphs, lines, sentences (of any script), then words.
 _CUTS: Final = tuple(
-    re.compile(pattern) for pattern in (r"\n\s*\n", r"\n", r"(?<=[.!?…])[\"'”’)\]]*\s|(?<=[。！？｡])", r"\s")
+    re.compile(pattern)
+    for pattern in (
+        r"\n\s*\n",
+        r"\n",
+        r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]]*\s|(?<=[\u3002\uff01\uff1f\uff61])",
+        r"\s",
+    )
 )
 
 

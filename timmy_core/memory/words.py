@@ -19,9 +19,7 @@ _OUT: Final = (
     f"INSERT INTO memory_words (memory_words, rowid, {_COLUMNS}) "  # noqa: S608 - names of our own
     f"SELECT 'delete', seq, {_COLUMNS} FROM memory_indexed WHERE seq = ?"
 )
-_IN: Final = (
-    f"INSERT INTO memory_words (rowid, {_COLUMNS}) SELECT seq, {_COLUMNS} FROM memory_indexed WHERE seq = ?"  # noqa: S608
-)
+_IN: Final = f"INSERT INTO memory_words (rowid, {_COLUMNS}) SELECT seq, {_COLUMNS} FROM memory_indexed WHERE seq = ?"  # noqa: S608
 _BESIDE: Final = """
 SELECT (SELECT seq FROM memory_entries AS turn WHERE kind = 'conversation' AND state = 'stored'
         AND session IS NOT NULL AND scope = entry.scope AND session = entry.session AND seq < entry.seq

@@ -262,9 +262,9 @@ class Try:
         )
         call.attempts.append(attempt)
         recorder = desk.recorder
-        content = (
-            Content(call.messages, "".join(self.pieces), tuple(self.tool_calls)) if recorder.wants_content else None
-        )
+        content = None
+        if recorder.wants_content:
+            content = Content(self.request.messages, "".join(self.pieces), tuple(self.tool_calls))
         record = AttemptRecord(
             origin=call.origin,
             index=self._index,

@@ -78,11 +78,26 @@ class Call:
             total += attempt.cost_microusd
         return total
 
+    def messages_for(self, provider: Provider) -> tuple[Message, ...]:
+        """Return what this provider is told: what may not leave the owner's machines only where it does not.
+
+        What the system says in several parts becomes one, because the templates of many local models take one alone.
+        """
+        if not any(message.local_only for message in self.messages):
+            return self.messages
+        told = [message for message in self.messages if provider.local or not message.local_only]
+        words = [message.content for message in told if message.role == "system"]
+        system = (Message("system", "\n\n".join(words)),) if words else ()
+        return (*system, *(message for message in told if message.role != "system"))
+
     def prefill(self, provider: Provider) -> str:
         """Return how this provider's answer begins already: with what the reader has seen, if it can go on from there.
 
-        Text that somebody is to parse, or that a tool's call may be part of, is not continued.
+        Text that somebody is to parse, or that a tool's call may be part of, is not continued; nor, elsewhere, text
+        that may say again what only local providers were told.
         """
+        if not provider.local and any(message.local_only for message in self.messages):
+            return ""
         if not self.shown or not provider.can_prefill or not self.options.plain:
             return ""
         return self.shown.rstrip()  # a provider may refuse a beginning that ends in white space

@@ -213,6 +213,7 @@ class Cascade:
             latency_ms=(self._clock.monotonic() - call.began) * 1000,
             finish_reason=completion.finish_reason,
             tool_calls=completion.tool_calls,
+            local=attempt.provider.local,
         )
 
     def _unanswered(self, call: Call) -> Answer:

@@ -79,6 +79,7 @@ class Message:
     images: tuple[Image, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()  # of an assistant
     tool_call_id: str | None = None  # of a tool: which call this is the result of
+    local_only: bool = False  # of a system: it is left out for providers on machines that are not the owner's
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,8 @@ class Answer:
     latency_ms: float
     finish_reason: str = "stop"
     tool_calls: tuple[ToolCall, ...] = ()
+    local: bool = True  # it was made on a machine of the owner's
+    memories: tuple[Any, ...] = ()  # of an answer of Timmy's: what it was given from memory, each with id and text
 
 
 @dataclass(frozen=True, slots=True)

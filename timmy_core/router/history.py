@@ -21,7 +21,7 @@ def as_messages(messages: Sequence[Message | Mapping[str, Any]]) -> tuple[Messag
     """Return canonical messages from `Message`s, or from mappings in the form of OpenAI's chat completions.
 
     A mapping has `role` and `content` (a text, or a list of text and image parts); an assistant's may have
-    `tool_calls`, a tool's has `tool_call_id`.
+    `tool_calls`, a tool's has `tool_call_id`, and a system's with `local_only` stays on the owner's machines.
 
     Raises:
         ValueError: no messages, an unknown role, content of another kind, a tool's result that belongs to no call.
@@ -58,7 +58,11 @@ def _as_message(message: Mapping[str, Any]) -> Message:
     if content is None and calls:
         content = ""
     words, images = _content(content)
-    return Message(cast("Role", role), words, images, calls, message.get("tool_call_id"))
+    hidden = message.get("local_only") is True
+    if hidden and role != "system":
+        text = f"local_only is for what the system says, not for a message of role {role!r}"
+        raise ValueError(text)
+    return Message(cast("Role", role), words, images, calls, message.get("tool_call_id"), hidden)
 
 
 def _content(content: object) -> tuple[str, tuple[Image, ...]]:

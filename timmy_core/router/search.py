@@ -215,7 +215,7 @@ class Search:
             limit_s = timeout_s = min(share_s, limits.body_s)
             own_s = limits.body_s
         request = ChatRequest(
-            call.messages,
+            call.messages_for(seat.provider),
             model,
             timeout_s,
             min(first_token_s, share_s),

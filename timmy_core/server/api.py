@@ -12,6 +12,7 @@ from starlette.routing import Match, Route
 
 from timmy_core.server.errors import ApiError
 from timmy_core.server.gate import API, TOKEN_HEADER
+from timmy_core.server.memory_api import MemoryApi
 from timmy_core.server.query import AskBody, EventsParams, NoParams, read_body, read_query
 from timmy_core.server.replies import json_reply, jsonable, unless_gone
 from timmy_core.server.router_api import RouterApi
@@ -43,7 +44,7 @@ class Api:
         # Every method ends here, or marimo's mount behind these routes would answer in words of its own.
         rest = Route(f"{API}{{rest:path}}", self.unknown, methods=_METHODS)
         ask = Route(f"{API}ask", self.ask, methods=["POST"])
-        return [*routes, *RouterApi(self._timmy).routes(), ask, rest]
+        return [*routes, *RouterApi(self._timmy).routes(), *MemoryApi(self._timmy).routes(), ask, rest]
 
     async def status(self, request: Request) -> Response:
         """Everything at a glance."""
@@ -79,13 +80,16 @@ class Api:
         """Ask Timmy; a caller who hangs up cancels the work."""
         body = await read_body(request, AskBody)
         answer = await unless_gone(
-            request, self._timmy.ask(body.text, session=body.session, local_only=body.local_only)
+            request,
+            self._timmy.ask(body.text, session=body.session, local_only=body.local_only, memory=body.memory),
         )
         return json_reply(jsonable(answer))
 
     async def unknown(self, request: Request) -> Response:
         """Anything else under `/api/v1`."""
-        allowed = next((route.methods for route in self.routes()[:-1] if _leads_to(route, request)), None)
+        allowed = {
+            method for route in self.routes()[:-1] if _leads_to(route, request) for method in route.methods or ()
+        }
         if allowed:
             names = ", ".join(sorted(allowed))
             raise HTTPException(

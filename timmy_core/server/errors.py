@@ -10,6 +10,9 @@ from starlette.responses import JSONResponse, Response
 
 from timmy_core.errors import (
     ControlError,
+    EntryConflictError,
+    EntryError,
+    EntryNotFoundError,
     EventError,
     EventNotFoundError,
     HomeInUseError,
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 STATUS_OF: tuple[tuple[type[TimmyError], int], ...] = (
     (EventNotFoundError, 404),
     (EventError, 400),
+    (EntryNotFoundError, 404),
+    (EntryConflictError, 409),
+    (EntryError, 422),
     (QueryError, 400),
     (StoreBusyError, 503),
     (StoreClosedError, 503),

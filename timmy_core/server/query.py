@@ -83,6 +83,7 @@ class AskBody(BaseModel):
     text: Annotated[str, Field(min_length=1, max_length=100_000)]
     session: Annotated[str, Field(min_length=1, max_length=100)] = "default"
     local_only: bool = False
+    memory: bool | None = None
 
 
 class CompleteBody(BaseModel):

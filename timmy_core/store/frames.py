@@ -31,6 +31,8 @@ class FrameSpec:
         key: the expression that orders rows, newest last.
         grows: whether rows are only ever added, each with a larger `key`, which then is a whole number; questions
             in SQL read only what is new of such a table, and the whole of any other.
+        rewritten: a question whose answer changes when rows of a table that grows were changed or deleted after all;
+            such a table is then read anew.
     """
 
     name: str
@@ -39,6 +41,7 @@ class FrameSpec:
     time: str
     key: str
     grows: bool = False
+    rewritten: str = ""
 
     @property
     def expressions(self) -> str:

@@ -348,7 +348,30 @@ CREATE TABLE memory_state (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_EVENTS, _ROUTER, _CONVERSATION, _ARCHIVE, _VIEWS, _MONEY, _MEMORY)
+_RECALL: Final = """
+-- On which memories an answer stood; the text is looked up, so what was forgotten is gone here too.
+CREATE TABLE recalls (
+    id       INTEGER PRIMARY KEY,
+    session  TEXT    NOT NULL,
+    trace_id TEXT    NOT NULL,
+    place    INTEGER NOT NULL,        -- 0 for the first
+    entry_id TEXT    NOT NULL,
+    score    REAL,                    -- NULL for what only stands beside a match
+    ts       INTEGER NOT NULL         -- microseconds since 1970, UTC
+) STRICT;
+CREATE INDEX recalls_trace ON recalls (trace_id, place);
+CREATE INDEX recalls_entry ON recalls (entry_id, id);
+
+-- Sessions in which somebody switched memory on or off.
+CREATE TABLE session_memory (
+    session    TEXT PRIMARY KEY,
+    enabled    INTEGER NOT NULL,
+    changed_by TEXT    NOT NULL,
+    changed_at INTEGER NOT NULL       -- microseconds since 1970, UTC
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_EVENTS, _ROUTER, _CONVERSATION, _ARCHIVE, _VIEWS, _MONEY, _MEMORY, _RECALL)
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:

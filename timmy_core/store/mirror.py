@@ -24,7 +24,7 @@ class Mirror:
         self.spec = spec
         self._store = store
         self._last_key = -1
-        self._erased: list[tuple[str, int]] = []
+        self._erased: list[tuple[str | int, ...]] = []
         self._rows: Sequence[tuple[Any, ...]] | None = None
 
     def create(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -44,6 +44,8 @@ class Mirror:
         )
         with self._store.read() as reader:
             erased = reader.execute("SELECT state, count(*) FROM redactions GROUP BY state ORDER BY state").fetchall()
+            if spec.rewritten:
+                erased += reader.execute(spec.rewritten).fetchall()
             if erased != self._erased:
                 # A redaction may have taken words out of rows that were copied already, so all are copied anew.
                 self._last_key = -1

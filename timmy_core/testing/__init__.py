@@ -1,12 +1,23 @@
-"""Doubles that users need too: a clock, a provider that follows a script, and a server that misbehaves on purpose."""
+"""Doubles that users need too: a clock, a provider that follows a script, a server that misbehaves, an embedder."""
 
 from __future__ import annotations
 
 from timmy_core.testing.clock import FakeClock
+from timmy_core.testing.embedder import WordEmbedder
 from timmy_core.testing.faults import FAULTS, Fault
 from timmy_core.testing.ollama_host import OllamaModel, Pull
 from timmy_core.testing.provider import ScriptedProvider
 from timmy_core.testing.turn import Turn
 from timmy_core.testing.wire import WireServer
 
-__all__ = ["FAULTS", "FakeClock", "Fault", "OllamaModel", "Pull", "ScriptedProvider", "Turn", "WireServer"]
+__all__ = [
+    "FAULTS",
+    "FakeClock",
+    "Fault",
+    "OllamaModel",
+    "Pull",
+    "ScriptedProvider",
+    "Turn",
+    "WireServer",
+    "WordEmbedder",
+]

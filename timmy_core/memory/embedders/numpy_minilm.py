@@ -154,13 +154,13 @@ class _Model:
 
 
 def _apply(layer: _Layer, rows: Floats, runs: Sequence[Run]) -> Floats:
-    qkv = rows @ layer.qkv
+    qkv: Floats = rows @ layer.qkv
     qkv += layer.qkv_bias
-    mixed = _attention(qkv, runs) @ layer.mixed
+    mixed: Floats = _attention(qkv, runs) @ layer.mixed
     mixed += layer.mixed_bias
     mixed += rows
     _normalise(mixed, layer.mixed_norm)
-    inner = mixed @ layer.inner
+    inner: Floats = mixed @ layer.inner
     inner += layer.inner_bias
     gelu(inner)
     outer: Floats = inner @ layer.outer

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from timmy_core.errors import EmbeddingError
-from timmy_core.loop import LoopThread
+from timmy_core.loop import LoopClosedError, LoopThread
 from timmy_core.memory.embed import EmbeddingModel, normalised
 
 if TYPE_CHECKING:
     from timmy_core.memory.embed import Floats
+
+Ask = Callable[[Any], Coroutine[Any, Any, Any]]
 
 CONNECT_S: Final = 3.0
 NO_KEY: Final = "none"  # what stands for a key where a server wants none; one client insists on something
@@ -83,7 +86,8 @@ class RemoteEmbedder(ABC):
         Raises:
             EmbeddingError: it cannot be asked, or has no such model.
         """
-        return self._loop.run(self._asked(self._identify))
+        model: EmbeddingModel = self._run(self._identify)
+        return model
 
     def embed(self, texts: Sequence[str], *, query: bool = False) -> Floats:
         """Return one normalised row a text.
@@ -95,7 +99,7 @@ class RemoteEmbedder(ABC):
 
         before = self.prefixes.get(self.server.model.partition(":")[0], ("", ""))[0 if query else 1]
         wanted = [before + text for text in texts]
-        rows = self._loop.run(self._asked(lambda client: self._vectors(client, wanted)))
+        rows = self._run(lambda client: self._vectors(client, wanted))
         try:
             vectors = np.asarray(rows, np.float32)
         except ValueError:
@@ -109,20 +113,19 @@ class RemoteEmbedder(ABC):
         """Close every socket; one whose loop has ended has none."""
         client, self._client = self._client, None
         if client is not None:
-            self._end(client)
+            with contextlib.suppress(LoopClosedError):
+                self._loop.run(self._close(client))
 
-    def _end(self, client: Any) -> None:
-        from timmy_core.loop import LoopClosedError
-
+    def _run(self, ask: Ask) -> Any:
         try:
-            self._loop.run(self._close(client))
-        except LoopClosedError:
-            return
+            return self._loop.run(self._asked(ask))
+        except LoopClosedError as error:
+            raise EmbeddingError(str(error)) from None
 
     async def _close(self, client: Any) -> None:
         await client.close()
 
-    async def _asked(self, ask: Any) -> Any:
+    async def _asked(self, ask: Ask) -> Any:
         try:
             async with asyncio.timeout(self.server.timeout_s):
                 if self._client is None:
@@ -134,9 +137,12 @@ class RemoteEmbedder(ABC):
         except ImportError as error:
             missing = f"its library cannot be loaded: {error}"
             raise self.error(missing, "install what it names") from None
-        except (*self._foreign(), OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        except self._caught() as error:
             # Without the cause: a foreign text may repeat the key, and tracebacks are logged.
             raise self._translated(error) from None
+
+    def _caught(self) -> tuple[type[Exception], ...]:
+        return (*self._foreign(), OSError, ValueError, TypeError, AttributeError, LookupError)
 
     def _translated(self, error: Exception) -> EmbeddingError:
         status = getattr(error, "status_code", None)

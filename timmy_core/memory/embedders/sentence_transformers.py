@@ -13,7 +13,6 @@ from timmy_core.memory.model_files import MINILM, ModelFolder
 if TYPE_CHECKING:
     from timmy_core.memory.embed import Floats
 
-MAX_TOKENS: Final = 256
 _BATCH: Final = 32
 _MISSING: Final = (
     "sentence-transformers is not installed; run `pip install 'timmy-workbench[embeddings]'`, or set embedder = "
@@ -68,11 +67,6 @@ class SentenceTransformersEmbedder:
     def _load(self) -> Any:
         try:
             from sentence_transformers import SentenceTransformer
-            from sentence_transformers.models import Pooling, Transformer
         except ImportError as error:
             raise EmbeddingError(_MISSING) from error
-        options = {"local_files_only": True}
-        words = Transformer(
-            str(self._folder.path), max_seq_length=MAX_TOKENS, model_args=options, tokenizer_args=options
-        )
-        return SentenceTransformer(modules=[words, Pooling(384, pooling_mode="mean")])
+        return SentenceTransformer(str(self._folder.path), local_files_only=True)

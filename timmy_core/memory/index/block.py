@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -84,18 +85,33 @@ class Block:
         self._vectors = self._vectors[: self._count][kept]
         self._count, self._gone = len(self._entries), 0
 
-    def search(self, query: Vector, limit: int, allowed: Numbers | None = None) -> list[Found]:
-        """Return the nearest entries, all their parts looked at."""
-        entries, parts, vectors = self._entries[: self._count], self._parts[: self._count], self._vectors[: self._count]
-        open_ = None
-        if allowed is not None:
-            open_ = members(entries, allowed)
-            if open_.sum() <= FEW * self._count:
-                entries, parts, vectors, open_ = entries[open_], parts[open_], vectors[open_], None
-        elif self._gone:
-            open_ = entries != GONE
-        near = similarities(vectors, query)
-        if open_ is not None:
-            near[~open_] = -np.inf
-        chosen = members(entries, nearest_entries(entries, near, limit))
-        return by_entry(entries[chosen], parts[chosen], near[chosen])
+    @property
+    def columns(self) -> tuple[Numbers, NDArray[np.int32], Matrix]:
+        """Its rows: whose each is, which part, and the vector."""
+        return self._entries[: self._count], self._parts[: self._count], self._vectors[: self._count]
+
+
+def search_blocks(blocks: Iterable[Block], query: Vector, limit: int, allowed: Numbers | None = None) -> list[Found]:
+    """Return the nearest entries of all the blocks, every part looked at."""
+    columns = [block.columns for block in blocks if len(block)]
+    if not columns:
+        return []
+    entries = np.concatenate([column[0] for column in columns])
+    parts = np.concatenate([column[1] for column in columns])
+    open_ = entries != GONE if allowed is None else members(entries, allowed)
+    if allowed is not None and open_.sum() <= FEW * len(entries):
+        near = similarities(_gathered(columns, open_), query)
+        entries, parts = entries[open_], parts[open_]
+    else:
+        near = np.concatenate([similarities(vectors, query) for _, _, vectors in columns])
+        near[~open_] = -np.inf
+    chosen = members(entries, nearest_entries(entries, near, limit))
+    return by_entry(entries[chosen], parts[chosen], near[chosen])
+
+
+def _gathered(columns: Sequence[tuple[Numbers, NDArray[np.int32], Matrix]], rows: Mask) -> Matrix:
+    taken, first = [], 0
+    for entries, _, vectors in columns:
+        taken.append(vectors[rows[first : first + len(entries)]])
+        first += len(entries)
+    return np.concatenate(taken)

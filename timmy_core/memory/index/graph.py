@@ -24,12 +24,12 @@ from timmy_core.memory.index.rows import Source
 CONNECTIVITY: Final = 16
 EXPANSION_ADD: Final = 128
 GATHERED: Final = 20_000  # rows that are looked at one by one in less time than the graph takes with a filter
-_EF_AT, _EF, _EF_MOST = 100_000, 128, 1024
+_EF_AT, _EF, _EF_MOST = 100_000, 192, 1024
 
 
 def width_of_search(rows: int) -> int:
-    """Return how many candidates a search keeps: 128 among 100,000, 256 among a million."""
-    return int(min(_EF_MOST, max(64, _EF * (rows / _EF_AT) ** 0.301)))
+    """Return how many candidates a search keeps: 192 among 100,000, twice as many among a million."""
+    return int(min(_EF_MOST, max(96, _EF * (rows / _EF_AT) ** 0.301)))
 
 
 def new_index(dimensions: int) -> Any:
@@ -99,7 +99,8 @@ class Graph:
             rows = np.flatnonzero(~shut)
             if len(rows) <= min(GATHERED, FEW * len(shut)):
                 return self._exact(query, limit, rows)
-        count = max(64, 2 * limit)
+        # As many as hold enough that count, if what counts lies evenly; doubled where it does not.
+        count = max(64, 2 * limit, limit * len(shut) // max(1, len(shut) - int(shut.sum())))
         while count < len(shut) // 16:
             found = self._index.search(query, count, threads=1).keys.astype(np.int64)
             entries = distinct(self.entries[found[~shut[found]]])

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from timmy_core.memory.index.block import Block
+from timmy_core.memory.index.block import Block, search_blocks
 from timmy_core.memory.index.files import Folder
 from timmy_core.memory.index.found import Found, nearest
 from timmy_core.memory.index.graph import Graph
@@ -91,14 +91,12 @@ class Shelf:
         return self.graph is not None and len(self.graph.dead) - self.graph.live >= DEAD * len(self.graph.dead)
 
     def search(self, query: Vector, limit: int, allowed: Numbers | None) -> list[Found]:
-        """Return the nearest entries."""
+        """Return the nearest entries of what is not in the block."""
         if self.streamed:
             return self._stream(query, limit, allowed)
-        found = self.block.search(query, limit, allowed)
-        if self.graph is not None:
-            named = self.graph.search(query, max(limit, RESCORED), allowed)
-            found += scored(self._source, query, named)
-        return nearest(found, limit)
+        if self.graph is None:
+            return []
+        return scored(self._source, query, self.graph.search(query, max(limit, RESCORED), allowed))
 
     def _stream(self, query: Vector, limit: int, allowed: Numbers | None) -> list[Found]:
         entries = self._source.members(self.scope)
@@ -108,7 +106,7 @@ class Shelf:
         for page in self._source.pages(entries):
             block = Block(self._source.dimensions)
             block.put(page)
-            found = nearest(found + block.search(query, limit), limit)
+            found = nearest(found + search_blocks([block], query, limit), limit)
         return found
 
 

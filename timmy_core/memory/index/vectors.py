@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timmy_core.errors import StoreError
+from timmy_core.memory.index.block import Block, search_blocks
 from timmy_core.memory.index.build import Builder
 from timmy_core.memory.index.files import Folder, read_manifest
 from timmy_core.memory.index.found import Found, nearest
@@ -81,7 +82,7 @@ class Vectors:
         self.problem: str | None = None  # why the files could not follow, the last time
         self.use(model, dimensions)
 
-    def use(self, model: str | None, dimensions: int) -> None:
+    def use(self, model: str | None, dimensions: int = 384) -> None:
         """Search among another model's vectors from now on."""
         with self._lock:
             self._shelves.clear()
@@ -117,11 +118,28 @@ class Vectors:
             if among is not None and not len(among):
                 return []
             self._follow(source)
-            found: list[Found] = []
-            for scope in dict.fromkeys(scopes):
-                found += self._shelf(source, scope).search(query, limit, among)
-            self._trim()
-            return nearest(found, limit)
+            return nearest(self._search(source, scopes, query, limit, among), limit)
+
+    def _search(
+        self, source: Source, scopes: Sequence[str], query: Vector, limit: int, allowed: Numbers | None
+    ) -> list[Found]:
+        """Look into every scope; the matrices of small ones are compared in one go, since there may be thousands."""
+        found: list[Found] = []
+        blocks: list[Block] = []
+        held = 0
+        for scope in dict.fromkeys(scopes):
+            shelf = self._shelf(source, scope)
+            found += shelf.search(query, limit, allowed)
+            blocks.append(shelf.block)
+            held += shelf.block.bytes
+            if held > self._budget:
+                found += search_blocks(blocks, query, limit, allowed)
+                blocks.clear()
+                held = 0
+                self._trim()
+        found += search_blocks(blocks, query, limit, allowed)
+        self._trim()
+        return found
 
     def among(self, vector: NDArray[np.floating[Any]], entries: Collection[int]) -> list[Found]:
         """Return the similarities of entries that were found by other means; of those only that have a vector.
@@ -222,6 +240,18 @@ class Vectors:
             source = Source(self._store, manifest.model, manifest.dimensions)
             wiped += self._builder(source, manifest.scope).wipe()
         return wiped
+
+    def forget(self, _seqs: Sequence[int], /) -> None:
+        """Do as `settle`, for whoever forgot entries; which ones it was stands in the database.
+
+        Raises:
+            StoreError: the disk refused; do it again.
+        """
+        try:
+            self.settle()
+        except OSError as error:
+            message = f"vectors may be left in {self._root}: {error.strerror}; forget again, or remove the folder"
+            raise StoreError(message) from error
 
     def maintain(self) -> int:
         """Build the graphs that are wanted, unless another process does; return how many were built.

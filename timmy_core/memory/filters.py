@@ -1,0 +1,132 @@
+"""Which entries a search may return: its scopes, and the filters, as conditions that SQL answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timmy_core.errors import EntryError
+from timmy_core.memory.checks import check_field
+from timmy_core.memory.model import SHARED, agent_scope, scope_token, session_scope
+from timmy_core.memory.selection import conditions
+from timmy_core.store.engine import Connection
+
+MAX_SCOPES: Final = 500
+FEW: Final = 0.05  # up to this share of all entries, those that may be found are gathered first
+_MOST: Final = 20_000  # entries that are gathered, however many there are
+
+# Each scope that there is, by jumps through the index instead of a look at every entry.
+_SCOPES: Final = """
+WITH RECURSIVE known (scope) AS (
+    SELECT min(scope) FROM memory_entries
+    UNION ALL
+    SELECT (SELECT min(scope) FROM memory_entries WHERE scope > known.scope) FROM known WHERE known.scope IS NOT NULL
+)
+SELECT scope FROM known WHERE scope IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scopes:
+    """Where to look; `names` is None for everywhere."""
+
+    names: tuple[str, ...] | None
+
+    def condition(self, table: str = "entry") -> tuple[str, list[str]]:
+        """Return the scopes as a condition in SQL, and the values to bind."""
+        if self.names is None:
+            return "1", []
+        return f"{table}.scope IN ({', '.join('?' * len(self.names))})", list(self.names)
+
+    def within(self, match: str) -> str:
+        """Return a question to FTS5 for these scopes alone."""
+        if self.names is None:
+            return match
+        tokens = " OR ".join(f'"{scope_token(name)}"' for name in self.names)
+        return f"(scope : ({tokens})) AND ({match})"
+
+    def listed(self, connection: Connection) -> list[str]:
+        """Return the names, those of every scope that there is where none was named."""
+        if self.names is not None:
+            return list(self.names)
+        return [row[0] for row in connection.execute(_SCOPES)]
+
+
+def scopes_of(scopes: Sequence[str] | None, agent_id: str | None, session: str | None) -> Scopes:
+    """Return where a search looks: as named, else what is shared and what the agent and the session own, else all.
+
+    Raises:
+        EntryError: a name is no scope.
+    """
+    if scopes is None:
+        if agent_id is None and session is None:
+            return Scopes(None)
+        own = [agent_scope(agent_id)] if agent_id is not None else []
+        own += [session_scope(session)] if session is not None else []
+        return Scopes((SHARED, *own))
+    if isinstance(scopes, str) or len(scopes) > MAX_SCOPES:
+        message = f"scopes needs a list of at most {MAX_SCOPES} names, such as ['shared', 'agent:timmy']"
+        raise EntryError(message)
+    for name in scopes:
+        check_field("scope", name)
+    return Scopes(tuple(dict.fromkeys(scopes)))
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What an entry has to fulfil beside its scope; `narrow` says whether that may be few of them."""
+
+    clauses: tuple[str, ...]
+    values: tuple[Any, ...]
+    narrow: bool
+
+    @classmethod
+    def of(
+        cls,
+        scopes: Scopes,
+        *,
+        kind: str | Sequence[str] | None = None,
+        agent_id: str | None = None,
+        session: str | None = None,
+        task_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        valid_at: datetime,
+        without_traces: Collection[str] = (),
+    ) -> Filters:
+        """Build the conditions.
+
+        Raises:
+            EntryError: a value makes no sense.
+        """
+        given: dict[str, Any] = {
+            "kind": kind, "agent_id": agent_id, "session": session, "task_id": task_id, "since": since, "until": until,
+            "metadata": metadata or None,
+        }  # fmt: skip
+        narrowing = {name: wanted for name, wanted in given.items() if wanted is not None}
+        clauses, values = conditions({**narrowing, "state": "stored", "valid_at": valid_at})
+        where, names = scopes.condition()
+        clauses, values = ["entry.parts = 0", where, *clauses], [*names, *values]
+        if without_traces:
+            clauses.append(f"(entry.trace_id IS NULL OR entry.trace_id NOT IN ({', '.join('?' * len(without_traces))}))")
+            values += without_traces
+        return cls(tuple(clauses), tuple(values), bool(narrowing))
+
+    def where(self) -> str:
+        """Return all conditions as one."""
+        return " AND ".join(self.clauses)
+
+    def gather(self, connection: Connection, total: int) -> NDArray[np.int64] | None:
+        """Return the entries that may be found, if they are few; None where it is quicker to look and then filter."""
+        if not self.narrow:
+            return None
+        most = min(_MOST, max(200, int(FEW * total)))
+        query = f"SELECT seq FROM memory_entries AS entry WHERE {self.where()} LIMIT ?"  # noqa: S608 - values are bound
+        rows = connection.execute(query, (*self.values, most + 1)).fetchall()
+        return np.sort(np.fromiter((row[0] for row in rows), np.int64, len(rows))) if len(rows) <= most else None

@@ -1,0 +1,297 @@
+"""Search: words and meaning together, within the scopes and filters that were given, every score with its reasons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timmy_core.clock import Clock, to_us
+from timmy_core.errors import EntryError
+from timmy_core.memory.context import Builder, Tokens
+from timmy_core.memory.filters import Filters, Scopes, scopes_of
+from timmy_core.memory.keywords import Keywords
+from timmy_core.memory.model import Context, Match, Why
+from timmy_core.memory.query import Query, parse
+from timmy_core.memory.rank import Candidate, Ranked, Weights, diverse, rank
+from timmy_core.memory.rows import fetch_many
+from timmy_core.memory.split import merge_back
+from timmy_core.store.engine import Connection, Store
+from timmy_core.store.stems import Stems
+
+Vector = NDArray[np.float32]
+Numbers = NDArray[np.int64]
+
+MAX_LIMIT: Final = 1_000
+CANDIDATES: Final = 100  # entries that are read and compared in full, unless filters leave too few
+_NEAR: Final = 60  # of those, at least so many by their meaning
+_UNRELATED: Final = 0.15  # an entry without a word of the question has to be nearer than this
+_GROWTH: Final = 4
+_DAY_US: Final = 86_400_000_000
+
+_READ: Final = """
+SELECT entry.seq, entry.importance, entry.created_at, shown.own, shown.previous, shown.next, shown.about
+FROM json_each(?) AS wanted CROSS JOIN memory_entries AS entry ON entry.seq = wanted.value
+CROSS JOIN memory_indexed AS shown ON shown.seq = entry.seq
+WHERE {where}
+"""
+
+
+class Near(Protocol):
+    """An entry with its similarities; None where it has no such part."""
+
+    @property
+    def entry_seq(self) -> int:
+        """Which entry."""
+        ...
+
+    @property
+    def whole(self) -> float | None:
+        """Of all its text."""
+        ...
+
+    @property
+    def sentence(self) -> float | None:
+        """Of its best sentence."""
+        ...
+
+    @property
+    def window(self) -> float | None:
+        """Of it together with the turn before."""
+        ...
+
+
+class NearestVectors(Protocol):
+    """The index of vectors."""
+
+    def search(
+        self, vector: Vector, *, scopes: Sequence[str], limit: int, allowed: Collection[int] | None = None
+    ) -> Sequence[Near]:
+        """Return the nearest entries of the scopes."""
+        ...
+
+    def among(self, vector: Vector, entries: Collection[int]) -> Sequence[Near]:
+        """Return the similarities of some entries."""
+        ...
+
+
+class QueryVectors(Protocol):
+    """What turns a question into a vector."""
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot."""
+        ...
+
+    def embed_query(self, text: str, *, local_only: bool = False) -> Vector | None:
+        """Return the vector; None where words have to do."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One search, ready to be made."""
+
+    query: Query
+    vector: Vector | None
+    scopes: Scopes
+    filters: Filters
+    now: datetime
+
+
+class Search:
+    """Finds entries; the `Finder` of `Memory`.
+
+    Args:
+        store: where they are.
+        clock: says what holds now.
+        tokens: how many tokens a text has, for the model that will read a context.
+        vectors: the index; None for words alone.
+        embeddings: what turns questions into vectors; None for words alone.
+        weights: what each part of a score counts.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        tokens: Tokens,
+        vectors: NearestVectors | None = None,
+        embeddings: QueryVectors | None = None,
+        weights: Weights | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._tokens = tokens
+        self._vectors = vectors
+        self._embeddings = embeddings
+        self._weights = weights or Weights()
+        self._stems = Stems()
+        self._keywords = Keywords()
+
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        kind: str | Sequence[str] | None = None,
+        agent_id: str | None = None,
+        session: str | None = None,
+        scopes: Sequence[str] | None = None,
+        task_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        valid_at: datetime | None = None,
+        explain: bool = True,
+        recency: float = 0.0,
+        local_only: bool = False,
+        without_traces: Collection[str] = (),
+    ) -> list[Match]:
+        """Return the best matches, best first; `Memory.search` says how."""
+        if not 1 <= limit <= MAX_LIMIT:
+            message = f"limit {limit} is out of range; expected 1 to {MAX_LIMIT:,}"
+            raise EntryError(message)
+        where = scopes_of(scopes, agent_id, session)
+        named = {} if scopes is None else {"agent_id": agent_id, "session": session}
+        now = self._clock.now()
+        filters = Filters.of(
+            where, kind=kind, task_id=task_id, since=since, until=until, metadata=metadata,
+            valid_at=valid_at or now, without_traces=tuple(without_traces), **named,
+        )  # fmt: skip
+        parsed = parse(query, self._stems)
+        if not parsed.terms:
+            return self._newest(filters, limit)
+        vector = None
+        if self._vectors is not None and self._embeddings is not None:
+            vector = self._embeddings.embed_query(parsed.text, local_only=local_only)
+        by = replace(self._weights, recency=recency)
+        asked = _Asked(parsed, vector, where, filters, now)
+        ranked = self._ranked(asked, limit, by)
+        return self._matches(diverse(ranked, 2 * limit, by), limit, self._note(asked) if explain else None)
+
+    def context(
+        self,
+        query: str,
+        *,
+        max_tokens: int = 1000,
+        agent_id: str | None = None,
+        session: str | None = None,
+        scopes: Sequence[str] | None = None,
+        without_traces: Collection[str] = (),
+        local_only: bool = False,
+    ) -> Context:
+        """Return what memory holds about a question, in at most `max_tokens`."""
+        matches = self.search(
+            query, limit=Builder.MATCHES, agent_id=None if scopes else agent_id, session=None if scopes else session,
+            scopes=scopes, without_traces=without_traces, local_only=local_only,
+        ) if query.strip() else []  # fmt: skip
+        return Builder(self._store, self._tokens).build(matches, max_tokens, frozenset(without_traces))
+
+    def close(self) -> None:
+        """Let go of what was opened."""
+        self._stems.close()
+
+    # Candidates ----------------------------------------------------------------------------------------------
+
+    def _ranked(self, asked: _Asked, limit: int, by: Weights) -> list[Ranked]:
+        """Look at more and more candidates, until the filters leave enough of them or there are no more."""
+        wanted = max(CANDIDATES, 4 * limit)
+        while True:
+            candidates, terms, weights, complete = self._candidates(asked, wanted)
+            if complete or len(candidates) >= min(2 * limit, wanted // 2):
+                break
+            wanted *= _GROWTH
+        ranked = rank(candidates, terms, weights, self._stems, by)
+        return [one for one in ranked if one.words or one.beside or (one.candidate.sentence or 0.0) > _UNRELATED]
+
+    def _candidates(self, asked: _Asked, wanted: int) -> tuple[list[Candidate], tuple[Any, ...], dict[str, float], bool]:
+        with self._store.read() as connection:
+            total = self._keywords.total(connection, asked.scopes)
+            allowed = asked.filters.gather(connection, total)
+            names = asked.scopes.listed(connection) if asked.vector is not None else []
+            hits = self._keywords.find(connection, asked.query, asked.scopes, rows=wanted, allowed=allowed)
+        near: Sequence[Near] = []
+        complete = hits.complete
+        if asked.vector is not None and self._vectors is not None:
+            limit = max(_NEAR, wanted * _NEAR // CANDIDATES)
+            among = None if allowed is None else allowed.tolist()
+            near = self._vectors.search(asked.vector, scopes=names, limit=limit, allowed=among)
+            complete = complete and len(near) < limit
+            known = {one.entry_seq for one in near}
+            near = [*near, *self._vectors.among(asked.vector, [seq for seq in hits.seqs if seq not in known])]
+        return self._read(asked, hits.seqs, near), hits.terms, hits.weights, complete
+
+    def _read(self, asked: _Asked, seqs: Iterable[int], near: Sequence[Near]) -> list[Candidate]:
+        """Read the candidates that pass the filters, with the turns beside them."""
+        similar = {one.entry_seq: one for one in near}
+        wanted = list(dict.fromkeys([*seqs, *similar]))
+        query = _READ.format(where=asked.filters.where())
+        with self._store.read() as connection:
+            rows = connection.execute(query, (json.dumps(wanted), *asked.filters.values)).fetchall()
+        now = to_us(asked.now)
+        found = []
+        for seq, importance, created_at, *texts in rows:
+            sentence, window = _similarity(similar.get(seq))
+            found.append(Candidate(seq, tuple(texts), importance, (now - created_at) / _DAY_US, sentence, window))
+        return found
+
+    def _newest(self, filters: Filters, limit: int) -> list[Match]:
+        """Answer no question: the newest entries that pass the filters."""
+        query = f"SELECT seq FROM memory_entries AS entry WHERE {filters.where()} ORDER BY seq DESC LIMIT ?"  # noqa: S608
+        with self._store.read() as connection:
+            seqs = [row[0] for row in connection.execute(query, (*filters.values, 4 * limit)).fetchall()]
+            entries = fetch_many(connection, seqs)
+            matches = [Match(entries[seq], 0.0, Why(note="nothing was asked: the newest first")) for seq in seqs]
+            return _merged(connection, matches)[:limit]
+
+    # Matches -------------------------------------------------------------------------------------------------
+
+    def _matches(self, ranked: Sequence[Ranked], limit: int, note: str | None) -> list[Match]:
+        with self._store.read() as connection:
+            entries = fetch_many(connection, [one.candidate.seq for one in ranked])
+            matches = [
+                Match(entries[one.candidate.seq], one.score, Why() if note is None else _why(one, note))
+                for one in ranked
+                if one.candidate.seq in entries  # else it was forgotten just now
+            ]
+            return _merged(connection, matches)[:limit]
+
+    def _note(self, asked: _Asked) -> str:
+        notes = [asked.query.note]
+        if asked.vector is None:
+            reason = self._embeddings.problem if self._embeddings is not None else ""
+            notes.append(f"words alone were compared: {reason or 'no embedding model is in use'}")
+        if asked.query.pieces:
+            notes.append("text without spaces between words was looked for letter by letter, in the newest entries")
+        return "; ".join(note for note in notes if note)
+
+
+def _similarity(near: Near | None) -> tuple[float | None, float | None]:
+    if near is None:
+        return None, None
+    inside = [value for value in (near.whole, near.sentence) if value is not None]
+    return max(inside, default=None), near.window
+
+
+def _why(one: Ranked, note: str) -> Why:
+    return Why(
+        words=one.words, keyword=one.keyword, similarity=one.candidate.sentence, window=one.candidate.window,
+        neighbours=one.beside, recency=one.recency, importance=one.importance, note=note,
+    )  # fmt: skip
+
+
+def _merged(connection: Connection, matches: Sequence[Match]) -> list[Match]:
+    """Bring passages back to their documents."""
+    parents = list({match.entry.parent for match in matches if match.entry.parent is not None})
+    if not parents:
+        return list(matches)
+    query = f"SELECT seq FROM memory_entries WHERE id IN ({', '.join('?' * len(parents))})"  # noqa: S608
+    seqs = [row[0] for row in connection.execute(query, parents).fetchall()]
+    return merge_back(matches, {entry.id: entry for entry in fetch_many(connection, seqs).values()})
