@@ -20,6 +20,7 @@ QUESTION = "Which way is north?"
 PIECES = ("Look for ", "the pole star, ", "and walk ", "towards it.")
 ANSWER = "".join(PIECES)
 BYLINE = "scripted · tiny"
+KINDS = ["chat.asked", "memory.recalled", "llm.completed", "chat.answered", "memory.stored"]
 
 
 @pytest.fixture

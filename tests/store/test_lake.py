@@ -171,9 +171,10 @@ def test_every_room_has_its_tables(timmy: Timmy) -> None:
     timmy.ask_sync("hello?")
 
     assert timmy.sql("SHOW TABLES")["name"].to_list() == [
-        "attempts", "circuits", "events", "providers", "redactions", "segments", "spending", "turns",
+        "attempts", "circuits", "events", "memory", "providers", "recalls", "redactions", "segments", "spending",
+        "turns",
     ]  # fmt: skip
-    for name in ("attempts", "circuits", "providers", "redactions", "segments", "turns"):
+    for name in ("attempts", "circuits", "memory", "providers", "recalls", "redactions", "segments", "turns"):
         assert timmy.sql(f"FROM {name}").equals(timmy.frame(name)), name
         assert timmy.sql(f"FROM {name}").schema == timmy.frame(name).schema, name
     timmy.ask_sync("and now?")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 BATCH: Final = 64  # entries in one transaction
 TEXTS: Final = 32  # texts in one call, so that closing waits for a moment only
 REMEMBERED: Final = 4096  # vectors of texts that may come again, such as the passages of an edited document
-_NICENESS: Final = 10  # the server's own threads go first
+_NICENESS: Final = 5  # the server's own threads go first; more would have it wait long while it holds the interpreter
 _GAP_S: Final = 0.05  # how long commits may gather before they are looked at
 _LOOK_S: Final = 2.0  # how often a model that is not there, or a process that embeds, is looked at
 _MAX_PAUSE_S: Final = 60.0

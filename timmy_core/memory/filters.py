@@ -112,15 +112,17 @@ class Filters:
         narrowing = {name: wanted for name, wanted in given.items() if wanted is not None}
         clauses, values = conditions({**narrowing, "state": "stored", "valid_at": valid_at})
         where, names = scopes.condition()
-        clauses, values = ["entry.parts = 0", where, *clauses], [*names, *values]
+        clauses, values = [where, *clauses], [*names, *values]
         if without_traces:
-            clauses.append(f"(entry.trace_id IS NULL OR entry.trace_id NOT IN ({', '.join('?' * len(without_traces))}))")
+            clauses.append(
+                f"(entry.trace_id IS NULL OR entry.trace_id NOT IN ({', '.join('?' * len(without_traces))}))"
+            )
             values += without_traces
         return cls(tuple(clauses), tuple(values), bool(narrowing))
 
-    def where(self) -> str:
-        """Return all conditions as one."""
-        return " AND ".join(self.clauses)
+    def where(self, *, whole: bool = False) -> str:
+        """Return all conditions as one, for what is searched: passages in place of their document, or whole ones."""
+        return " AND ".join(("entry.parent_seq IS NULL" if whole else "entry.parts = 0", *self.clauses))
 
     def gather(self, connection: Connection, total: int) -> NDArray[np.int64] | None:
         """Return the entries that may be found, if they are few; None where it is quicker to look and then filter."""

@@ -86,7 +86,9 @@ class Keywords:
         if count or term.prefix or len(term.text) < 2:  # noqa: PLR2004 - one letter begins too many
             return term, count
         longer = begins(term)
-        return longer, self._count(connection, head, (longer.match, scopes.names), _COUNT, [scopes.within(longer.match)])
+        return longer, self._count(
+            connection, head, (longer.match, scopes.names), _COUNT, [scopes.within(longer.match)]
+        )
 
     def _count(self, connection: Connection, head: int, key: tuple[Any, ...], query: str, values: Sequence[Any]) -> int:
         known = self._counts.get(key)
@@ -154,9 +156,7 @@ def _sum(lists: Sequence[tuple[Term, Numbers]], weights: dict[str, float]) -> tu
     return seqs, np.bincount(places, added, len(seqs))
 
 
-def _keep(
-    seqs: Numbers, scores: NDArray[np.float64], allowed: Numbers
-) -> tuple[Numbers, NDArray[np.float64]]:
+def _keep(seqs: Numbers, scores: NDArray[np.float64], allowed: Numbers) -> tuple[Numbers, NDArray[np.float64]]:
     kept = np.isin(seqs, allowed)
     return seqs[kept], scores[kept]
 
@@ -174,7 +174,7 @@ def _refine(
     listed = {term.stem for term, _ in lists}
     rare = [term for term in terms if term.stem in listed]
     for term in rare:
-        own = _listed(connection, scopes.within("{own about} : " + term.match.removeprefix("{own previous next about} : ")), len(seqs))
+        own = _listed(connection, scopes.within(term.own), len(seqs))
         scores = scores + _OWN * weights[term.stem] * np.isin(seqs, own)
     together = " OR ".join(term.match for term in rare)
     common = sorted((term for term in terms if term.stem not in listed), key=lambda term: -weights[term.stem])

@@ -1,4 +1,4 @@
-"""What a person typed, as words to look for: folded, without those that say nothing, and no character of it a command."""
+"""What a person typed, as words to look for: folded, without those that say nothing; no character is a command."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ _UNSPACED: Final = re.compile(
 _HANGUL: Final = re.compile("[\uac00-\ud7af]")
 _SCOPE: Final = re.compile(r"scope[0-9a-f]+")
 
+_ANYWHERE: Final = "{own previous next about} : "
+
 # English words that are in every second question and say nothing of what is asked for.
 STOP_WORDS: Final = frozenset(
     """
@@ -33,7 +35,7 @@ STOP_WORDS: Final = frozenset(
     shouldn so some such t than that the their theirs them themselves then there these they this those through to too
     under until up ve very was wasn we were weren what when where which while who whom why will with won would wouldn
     you your yours yourself yourselves
-    """.split()
+    """.split()  # noqa: SIM905 - a hundred quotes more would say no more
 )
 
 
@@ -57,6 +59,11 @@ class Term:
     def piece(self) -> bool:
         """Whether it is looked for inside running text, because its script has no spaces."""
         return not self.match
+
+    @property
+    def own(self) -> str:
+        """The question for the entry itself, without the turns beside it."""
+        return f"{{own about}} : {self.match.removeprefix(_ANYWHERE)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +122,8 @@ def _term(word: str, stem: str) -> Term:
     prefix = bool(_HANGUL.search(word))
     match = f'"{word[:_LONGEST]}"' + ("*" if prefix or len(word) > _LONGEST else "")
     if _SCOPE.match(word):
-        match = "{own previous next about} : " + match  # else it could ask for a scope
-    return Term(word, stem or word, match, prefix)
+        match = _ANYWHERE + match  # else it would ask for a scope
+    return Term(word, word if prefix else stem or word, match, prefix)
 
 
 def begins(term: Term) -> Term:

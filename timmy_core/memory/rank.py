@@ -1,6 +1,6 @@
-"""How well entries fit a question: words, meaning and a few habits of good answers, as one number that can be explained.
+"""How well entries fit a question: words, meaning and some habits of good answers, as one number that is explained.
 
-The weights were measured, not felt: chosen on conversations other than those that `tests/bench/memory.py` reports.
+The weights were measured, not felt; `tests/bench/memory.py` measures them again.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Candidate:
     """An entry before it is scored."""
 
     seq: int
+    document: int  # that it is a passage of; else itself
     texts: tuple[str, str, str, str]  # of the columns
     importance: float
     age_days: float
@@ -171,7 +172,9 @@ def _meaning(candidates: Sequence[Candidate], keyword: Scores, by: Weights) -> S
         return np.zeros(len(candidates))
     window = _known([one.sentence if one.window is None else one.window for one in candidates])
     assert window is not None  # noqa: S101 - as there is a sentence
-    ranks = sum((_RANK / (_RANK + _places(values)) for values in (keyword, sentence, window)), np.zeros(len(candidates)))
+    ranks = sum(
+        (_RANK / (_RANK + _places(values)) for values in (keyword, sentence, window)), np.zeros(len(candidates))
+    )
     return by.sentence * _spread(sentence) + by.window * _spread(window) + by.ranks * ranks / 3
 
 
@@ -242,4 +245,3 @@ def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
         return 0.0
     common = len(one & other)
     return common / (len(one) + len(other) - common) if common else 0.0
-

@@ -15,7 +15,7 @@ from timmy_core.clock import Clock, to_us
 from timmy_core.errors import EntryError
 from timmy_core.memory.context import Builder, Tokens
 from timmy_core.memory.filters import Filters, Scopes, scopes_of
-from timmy_core.memory.keywords import Keywords
+from timmy_core.memory.keywords import Hits, Keywords
 from timmy_core.memory.model import Context, Match, Why
 from timmy_core.memory.query import Query, parse
 from timmy_core.memory.rank import Candidate, Ranked, Weights, diverse, rank
@@ -35,7 +35,8 @@ _GROWTH: Final = 4
 _DAY_US: Final = 86_400_000_000
 
 _READ: Final = """
-SELECT entry.seq, entry.importance, entry.created_at, shown.own, shown.previous, shown.next, shown.about
+SELECT entry.seq, coalesce(entry.parent_seq, entry.seq), entry.importance, entry.created_at,
+    shown.own, shown.previous, shown.next, shown.about
 FROM json_each(?) AS wanted CROSS JOIN memory_entries AS entry ON entry.seq = wanted.value
 CROSS JOIN memory_indexed AS shown ON shown.seq = entry.seq
 WHERE {where}
@@ -174,7 +175,7 @@ class Search:
         by = replace(self._weights, recency=recency)
         asked = _Asked(parsed, vector, where, filters, now)
         ranked = self._ranked(asked, limit, by)
-        return self._matches(diverse(ranked, 2 * limit, by), limit, self._note(asked) if explain else None)
+        return self._matches(diverse(ranked, limit, by), self._note(asked) if explain else None)
 
     def context(
         self,
@@ -204,14 +205,19 @@ class Search:
         """Look at more and more candidates, until the filters leave enough of them or there are no more."""
         wanted = max(CANDIDATES, 4 * limit)
         while True:
-            candidates, terms, weights, complete = self._candidates(asked, wanted)
-            if complete or len(candidates) >= min(2 * limit, wanted // 2):
+            candidates, hits, complete = self._candidates(asked, wanted)
+            if complete or len({one.document for one in candidates}) >= 2 * limit:
                 break
             wanted *= _GROWTH
-        ranked = rank(candidates, terms, weights, self._stems, by)
-        return [one for one in ranked if one.words or one.beside or (one.candidate.sentence or 0.0) > _UNRELATED]
+        ranked = rank(candidates, hits.terms, hits.weights, self._stems, by)
+        fitting = [one for one in ranked if one.words or one.beside or (one.candidate.sentence or 0.0) > _UNRELATED]
+        # Of a document its best passage alone, so that a long one does not keep the others out.
+        best: dict[int, Ranked] = {}
+        for one in fitting:
+            best.setdefault(one.candidate.document, one)
+        return list(best.values())
 
-    def _candidates(self, asked: _Asked, wanted: int) -> tuple[list[Candidate], tuple[Any, ...], dict[str, float], bool]:
+    def _candidates(self, asked: _Asked, wanted: int) -> tuple[list[Candidate], Hits, bool]:
         with self._store.read() as connection:
             total = self._keywords.total(connection, asked.scopes)
             allowed = asked.filters.gather(connection, total)
@@ -226,7 +232,7 @@ class Search:
             complete = complete and len(near) < limit
             known = {one.entry_seq for one in near}
             near = [*near, *self._vectors.among(asked.vector, [seq for seq in hits.seqs if seq not in known])]
-        return self._read(asked, hits.seqs, near), hits.terms, hits.weights, complete
+        return self._read(asked, hits.seqs, near), hits, complete
 
     def _read(self, asked: _Asked, seqs: Iterable[int], near: Sequence[Near]) -> list[Candidate]:
         """Read the candidates that pass the filters, with the turns beside them."""
@@ -237,23 +243,23 @@ class Search:
             rows = connection.execute(query, (json.dumps(wanted), *asked.filters.values)).fetchall()
         now = to_us(asked.now)
         found = []
-        for seq, importance, created_at, *texts in rows:
+        for seq, document, importance, created_at, *texts in rows:
             sentence, window = _similarity(similar.get(seq))
-            found.append(Candidate(seq, tuple(texts), importance, (now - created_at) / _DAY_US, sentence, window))
+            age_days = (now - created_at) / _DAY_US
+            found.append(Candidate(seq, document, tuple(texts), importance, age_days, sentence, window))
         return found
 
     def _newest(self, filters: Filters, limit: int) -> list[Match]:
         """Answer no question: the newest entries that pass the filters."""
-        query = f"SELECT seq FROM memory_entries AS entry WHERE {filters.where()} ORDER BY seq DESC LIMIT ?"  # noqa: S608
+        query = f"SELECT seq FROM memory_entries AS entry WHERE {filters.where(whole=True)} ORDER BY seq DESC LIMIT ?"  # noqa: S608
         with self._store.read() as connection:
-            seqs = [row[0] for row in connection.execute(query, (*filters.values, 4 * limit)).fetchall()]
+            seqs = [row[0] for row in connection.execute(query, (*filters.values, limit)).fetchall()]
             entries = fetch_many(connection, seqs)
-            matches = [Match(entries[seq], 0.0, Why(note="nothing was asked: the newest first")) for seq in seqs]
-            return _merged(connection, matches)[:limit]
+        return [Match(entries[seq], 0.0, Why(note="nothing was asked: the newest first")) for seq in seqs]
 
     # Matches -------------------------------------------------------------------------------------------------
 
-    def _matches(self, ranked: Sequence[Ranked], limit: int, note: str | None) -> list[Match]:
+    def _matches(self, ranked: Sequence[Ranked], note: str | None) -> list[Match]:
         with self._store.read() as connection:
             entries = fetch_many(connection, [one.candidate.seq for one in ranked])
             matches = [
@@ -261,7 +267,7 @@ class Search:
                 for one in ranked
                 if one.candidate.seq in entries  # else it was forgotten just now
             ]
-            return _merged(connection, matches)[:limit]
+            return _merged(connection, matches)
 
     def _note(self, asked: _Asked) -> str:
         notes = [asked.query.note]

@@ -1,0 +1,173 @@
+"""Search as one types: the newest entries, or those that fit the words best, each with where its score comes from."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import marimo as mo
+import traitlets
+
+from timmy_core import TimmyError
+from timmy_core.memory.model import KINDS, Entry, Match, Why
+from ui import filters, palette
+
+if TYPE_CHECKING:
+    from timmy_core import Timmy
+
+_HERE = Path(__file__).parent
+PAGE = 20
+FOUND = 25
+TEXT_CHARS = 1_500
+BESIDE = 2
+_numbers = itertools.count(1)
+
+
+class Finding(anywidget.AnyWidget):
+    """Holds `query` as it stands in the address, and sends what it finds.
+
+    Args:
+        timmy: whose memory is searched.
+        query: what the address asks for at first.
+    """
+
+    _esm = _HERE / "finding.js"
+    _css = _HERE / "finding.css"
+
+    query = traitlets.Dict().tag(sync=True)
+    names = traitlets.Dict().tag(sync=True)
+    kinds = traitlets.Dict().tag(sync=True)
+    ranges: Any = traitlets.List().tag(sync=True)
+    brush = traitlets.Dict(default_value=None, allow_none=True).tag(sync=True)
+    stamp = traitlets.Int(0).tag(sync=True)
+
+    def __init__(self, timmy: Timmy, *, query: Mapping[str, str]) -> None:
+        ranges = [[key, words] for key, (words, _) in filters.RANGES.items()]
+        super().__init__(query=dict(query), kinds={kind: palette.KINDS[kind] for kind in KINDS}, ranges=ranges)
+        self._timmy = timmy
+        self._asking = _Asking()
+        self.on_msg(self._asked)
+
+    def again(self) -> None:
+        """Have the browser ask once more, because memory changed."""
+        self.stamp = next(_numbers)
+
+    def _asked(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
+        kind = content.get("kind")
+        if kind in ("find", "more", "open"):
+            # On a thread of its own, so that what is typed next need not wait; what it needs is handed over.
+            arguments = (self.send, self._timmy, dict(content), self._asking)
+            mo.Thread(target=answer, args=arguments, daemon=True).start()
+
+
+class _Asking:
+    """Lets one search run at a time, and passes over those that a later one made needless."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.latest = 0
+
+
+def answer(send: Any, timmy: Timmy, content: Mapping[str, Any], asking: _Asking) -> None:
+    """Send what a question of the browser brings; nothing where a later one was asked meanwhile."""
+    number, kind = int(content.get("number", 0)), content["kind"]
+    if kind == "find":
+        asking.latest = max(asking.latest, number)
+    reply: dict[str, Any]
+    with asking.lock:
+        if kind == "find" and number < asking.latest:
+            return
+        try:
+            if kind == "open":
+                reply = opened(timmy, str(content["id"]))
+            else:
+                reply = found(timmy, content["query"], cursor=content.get("cursor"))
+        except TimmyError as error:
+            reply = {"problem": str(error), "rows": [], "cursor": None, "note": ""}
+    send({"kind": kind, "number": number, **reply})
+
+
+def found(timmy: Timmy, query: Mapping[str, Any], *, cursor: int | None = None) -> dict[str, Any]:
+    """Return the entries for a query: the best with words in it, the newest without."""
+    began = time.monotonic()
+    words = str(query.get("text") or "").strip()
+    where = filters.wanted(query, timmy.clock.now())
+    if query.get("entry"):
+        where = {"id": str(query["entry"])}
+        words = ""
+    if not words:
+        page = timmy.memory.list(limit=PAGE, cursor=cursor, state="stored", **where)
+        total = timmy.memory.count(state="stored", **where) if cursor is None else None
+        rows = [row(entry) for entry in page]
+        return {"rows": rows, "cursor": page.cursor, "total": total, "note": "", "took_ms": None}
+    matches = timmy.memory.search(words, limit=FOUND, **where)
+    note = next((match.why.note for match in matches if match.why.note), "")
+    took_ms = 1000 * (time.monotonic() - began)
+    rows = [row(match.entry, match) for match in matches]
+    return {"rows": rows, "cursor": None, "total": len(rows), "note": note, "took_ms": took_ms}
+
+
+def row(entry: Entry, match: Match | None = None) -> dict[str, Any]:
+    """Return an entry as the browser takes it; a long text in part, and the passage that matched instead of its document."""
+    passage = match.why.passage if match is not None else None
+    text = passage.text if passage is not None else entry.text
+    return {
+        "id": entry.id,
+        "kind": entry.kind,
+        "text": text[:TEXT_CHARS],
+        "cut": passage is not None or len(text) > TEXT_CHARS,
+        "passage": passage.place + 1 if passage is not None else None,
+        "parts": entry.parts,
+        "speaker": entry.speaker,
+        "subject": entry.subject,
+        "title": str(entry.metadata.get("title") or entry.metadata.get("file") or ""),
+        "session": entry.session,
+        "agent": entry.agent_id,
+        "source": entry.source,
+        "ts": entry.created_at.isoformat(),
+        "ended": entry.valid_to.isoformat() if entry.valid_to else None,
+        "score": match.score if match is not None else None,
+        "why": reasons(match.why) if match is not None else None,
+        "words": list(match.why.words) if match is not None else [],
+        "beside": list(match.why.neighbours) if match is not None else [],
+    }
+
+
+def reasons(why: Why) -> list[dict[str, Any]]:
+    """Return where a score comes from: for each part that had a say a word, a number, and what it means."""
+    parts: list[tuple[str, float | None, str]] = [
+        ("words", why.keyword, "words of the question, in the entry and beside it"),
+        ("likeness", why.similarity, "how near the best sentence is in meaning; 1 is the same"),
+        ("with the turn before", why.window, "how near the entry and the turn before it are together"),
+        ("newer", why.recency, "what it gets for being recent"),
+        ("importance", why.importance, "what it gets for being important"),
+    ]
+    return [{"name": name, "value": round(value, 3), "title": title} for name, value, title in parts if value]
+
+
+def opened(timmy: Timmy, key: str) -> dict[str, Any]:
+    """Return the whole of one entry, and the turns beside it."""
+    entry = timmy.memory.get(key)
+    beside: Sequence[Entry] = timmy.memory.around(key, before=BESIDE, after=BESIDE)
+    facts = [
+        ["id", entry.id],
+        ["scope", entry.scope],
+        ["source", entry.source],
+        ["importance", f"{entry.importance:g}"],
+        ["seen", f"{entry.seen} times"] if entry.seen > 1 else None,
+        ["found by meaning", "yes, with " + ", ".join(entry.embedding) if entry.embedding else ""],
+        ["replaced by", entry.closed_by or ""],
+    ]
+    plain = {name: value for name, value in entry.metadata.items() if isinstance(value, str | int | float)}
+    return {
+        "row": row(entry) | {"text": entry.text, "cut": False},
+        "trace": entry.trace_id,
+        "facts": [fact for fact in [*facts, *[[k, str(v)] for k, v in plain.items()]] if fact and fact[1]],
+        "before": [row(turn) for turn in beside if turn.seq < entry.seq],
+        "after": [row(turn) for turn in beside if turn.seq > entry.seq],
+    }
