@@ -19,7 +19,10 @@ with app.setup:
     from timmy_core import Answer, Delta, Done, Switch, open_timmy
     from ui import frame, parts, sentences, views
     from ui.chat import Conversation, spoken
+    from ui.keeping import Keeping
+    from ui.markup import act
     from ui.pulse import Pulse
+    from ui.steering import who
 
     SESSION = "default"
     PROMPTS = ["What can you do?", "Which model is this?"]
@@ -44,10 +47,18 @@ def pulse(timmy):
 
 
 @app.cell
-def state(pulse, timmy):
-    pulse.value
+def hands_pulse(timmy):
+    hands = mo.ui.anywidget(Keeping(timmy, by=who()))
+    hands
+    return (hands,)
+
+
+@app.cell
+def state(hands, pulse, timmy):
+    pulse.value, hands.value
     status = timmy.status()
-    return (status,)
+    remembers = timmy.switches.get(SESSION).enabled
+    return remembers, status
 
 
 @app.cell
@@ -66,10 +77,11 @@ def conversation(timmy):
 
 
 @app.cell
-def glance(status, timmy):
+def glance(remembers, status, timmy):
     mo.Html(
         parts.section("Providers", views.providers_at_a_glance(status.providers), note=link("/router/status", "router"))
         + parts.section("Last events", last_events(timmy.events.list(limit=5)), note=link("/swarm/live", "live"))
+        + parts.section("Memory", memory(enabled=remembers), note=link("/memory", "memory"))
         + parts.section("This home", here(status))
     )
 
@@ -78,6 +90,16 @@ def glance(status, timmy):
 def last_events(events):
     """Return the newest events, or what to do when there is none."""
     return views.event_rows(events) if events else parts.empty("Nothing has happened yet.", then="Ask Timmy something.")
+
+
+@app.function
+def memory(*, enabled):
+    """Return whether this conversation uses memory, and the button that switches it."""
+    words = "off for this conversation" if not enabled else "recalled before each answer, kept after it"
+    switch = act(
+        "Switch off" if enabled else "Switch on", {"action": "switch", "session": SESSION, "enabled": not enabled}
+    )
+    return f'<div class="tw-memory-of">{parts.pill("good" if enabled else "off", "on" if enabled else "off")}<span class="tw-muted">{words}</span>{switch}</div>'
 
 
 @app.function
@@ -112,6 +134,9 @@ def checks():
     def test_a_switch_says_that_the_first_part_is_void():
         text = streamed([Delta("half"), Switch("a", "b", "timeout"), *answered("whole", provider="b")])
         assert text.index("half") < text.index("a broke off (timeout)") < text.index("whole")
+
+    def test_a_switched_off_memory_says_so_and_offers_the_way_back():
+        assert "Switch on" in memory(enabled=False)
 
     def test_an_empty_home_says_what_to_do():
         assert "Ask Timmy something" in last_events([])

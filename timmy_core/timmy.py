@@ -29,7 +29,7 @@ from timmy_core.events.schedule import SETTLE, JobState, Schedule, upkeep
 from timmy_core.events.views import Views
 from timmy_core.events.wanted import Wanted
 from timmy_core.loop import BridgedStream, LoopThread, SyncStream
-from timmy_core.memory.build import build_memory
+from timmy_core.memory.build import Room
 from timmy_core.memory.conversing import Conversing
 from timmy_core.memory.extract import Extraction
 from timmy_core.memory.frames import MEMORY_FRAME
@@ -40,6 +40,7 @@ from timmy_core.router.frames import ATTEMPTS_FRAME, CIRCUITS_FRAME, PROVIDERS_F
 from timmy_core.router.metrics import Metrics
 from timmy_core.router.reload import Problem
 from timmy_core.router.router import Router
+from timmy_core.router.tokens import estimate
 from timmy_core.settings import Settings, default_home, load_settings
 from timmy_core.store.engine import Store
 from timmy_core.store.frames import Filter
@@ -104,7 +105,11 @@ class Timmy:
         self.questions = Questions(self.events, self._lake)
         self.explorer = Explorer(self.events, self._lake, self.clock)
         self.views = Views(self.store, self.clock)
-        self.memory = build_memory(store=self.store, events=self.events, clock=self.clock, copies=(forget_turns,))
+        self._memory = Room(
+            settings, store=self.store, events=self.events, loop=self._loop, clock=self.clock, tokens=estimate,
+            copies=(forget_turns,),
+        )  # fmt: skip
+        self.memory, self.meaning = self._memory.memory, self._memory.meaning
         self.router = self._wire_router(providers)
         self._agent = self._wire_agent()
 
@@ -247,6 +252,7 @@ class Timmy:
                 jobs = upkeep(self.events, self.settings.log)
                 self._schedule = Schedule(jobs, self.events, self.clock, SETTLE)
                 self._schedule.start()
+                self.meaning.start()
 
     def status(self) -> Status:
         """Return the state of everything at a glance, from the store alone."""
@@ -281,6 +287,7 @@ class Timmy:
                 self._schedule.stop()
             # Cut off what runs first, so that its last events still find the store open.
             self.router.close()
+            self._memory.close()
             self._loop.close()
             self._agent.close()
             if "feed" in self.__dict__:

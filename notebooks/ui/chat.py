@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import marimo as mo
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from timmy_core.router.chat import StreamPart
+
+SHOWN = 8
+_MARKUP = re.compile(r"[^\w\s.,;:?()/'-]")
 
 Ask = Callable[[str], "AsyncIterator[StreamPart]"]
 
@@ -53,7 +58,9 @@ async def spoken(stream: AsyncIterator[StreamPart]) -> AsyncGenerator[str]:
                     case Switch():
                         yield switched(part)
                     case Done(answer):
-                        yield f"\n\n{byline(answer.provider, answer.model, answer.latency_ms, offline=answer.offline)}"
+                        # The byline comes last: the page's style knows it by its place.
+                        line = byline(answer.provider, answer.model, answer.latency_ms, offline=answer.offline)
+                        yield f"{stood_on(answer.memories)}\n\n{line}"
     except TimmyError as error:
         yield f"\n\n**That did not work.** {error}"
 
@@ -74,8 +81,29 @@ def byline(provider: str | None, model: str | None, latency_ms: float | None, *,
     return f"`{' · '.join(word for word in words if word)}`"
 
 
+def stood_on(memories: Sequence[Any]) -> str:
+    """Return the memories that an answer stood on, folded, as the chat takes them; nothing where there are none."""
+    if not memories:
+        return ""
+    rows = "".join(f"<li>{_memory(memo)}</li>" for memo in memories[:SHOWN])
+    more = f"<li>and {parts.count(len(memories) - SHOWN)} more</li>" if len(memories) > SHOWN else ""
+    words = f"stood on {parts.plural(len(memories), 'memory', 'memories')}"
+    return f"\n\n<details><summary>{words}</summary><ul>{rows}{more}</ul></details>"
+
+
+def _memory(memo: Any) -> str:
+    if memo.forgotten:
+        return "forgotten since"
+    words = " ".join(memo.text.split())
+    # What was remembered is no markup here, neither HTML nor Markdown.
+    safe = _MARKUP.sub(lambda sign: f"&#{ord(sign[0])};", words)
+    when = f" ({memo.kind}, {memo.said_at:%d %b %Y})" if memo.said_at else ""
+    return f'<a href="/memory/?entry={quote(memo.id, safe="")}">{safe}</a>{when}'
+
+
 def _message(turn: Any) -> dict[str, Any]:
     text = turn.content
     if turn.role == "assistant":
+        text += stood_on(turn.memories)
         text += f"\n\n{byline(turn.provider, turn.model, None, offline=turn.offline)}"
     return {"id": f"turn-{turn.id}", "role": turn.role, "content": text, "parts": [{"type": "text", "text": text}]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import marimo as mo
 import traitlets
 
 from timmy_core import TimmyError
+from timmy_core.memory import overview
 from timmy_core.memory.model import KINDS, Entry, Match, Why
 from ui import filters, palette
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 PAGE = 20
-FOUND = 25
+FEW = 6  # of the newest, where nothing is asked: the rest of the page matters more
+FOUND = 15
 TEXT_CHARS = 1_500
 BESIDE = 2
-_numbers = itertools.count(1)
 
 
 class Finding(anywidget.AnyWidget):
@@ -53,9 +53,13 @@ class Finding(anywidget.AnyWidget):
         self._asking = _Asking()
         self.on_msg(self._asked)
 
-    def again(self) -> None:
-        """Have the browser ask once more, because memory changed."""
-        self.stamp = next(_numbers)
+    def again(self, changed: int) -> None:
+        """Have the browser ask once more where memory changed since the last time.
+
+        Args:
+            changed: the seq of the last event of the memory.
+        """
+        self.stamp = changed
 
     def _asked(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
         kind = content.get("kind")
@@ -101,11 +105,14 @@ def found(timmy: Timmy, query: Mapping[str, Any], *, cursor: int | None = None) 
         where = {"id": str(query["entry"])}
         words = ""
     if not words:
-        page = timmy.memory.list(limit=PAGE, cursor=cursor, state="stored", **where)
+        limit = PAGE if where or cursor is not None else FEW
+        page = timmy.memory.list(limit=limit, cursor=cursor, state="stored", **where)
         total = timmy.memory.count(state="stored", **where) if cursor is None else None
         rows = [row(entry) for entry in page]
         return {"rows": rows, "cursor": page.cursor, "total": total, "note": "", "took_ms": None}
-    matches = timmy.memory.search(words, limit=FOUND, **where)
+    # The owner looks everywhere: an agent or a session only filters here, and is no border.
+    scopes = overview.scopes(timmy.store) if {"agent_id", "session"} & set(where) else None
+    matches = timmy.memory.search(words, limit=FOUND, scopes=scopes, **where)
     note = next((match.why.note for match in matches if match.why.note), "")
     took_ms = 1000 * (time.monotonic() - began)
     rows = [row(match.entry, match) for match in matches]

@@ -44,6 +44,8 @@ PROVIDERS: dict[str, str] = {
     "offline": "#717a84",
 }
 
+KINDS: dict[str, str] = {"conversation": "#0072b2", "fact": "#d55e00", "document": "#009270"}
+
 # For the second provider of a kind, and the third: as far from the five above as there is room.
 SPARE: tuple[str, ...] = ("#a87000", "#b8618f", "#00808a", "#6a6fd6", "#7d7200", "#d1477a")
 

@@ -237,7 +237,7 @@ def test_no_route_is_described_that_the_server_does_not_have(timmy: Timmy) -> No
 
 
 def test_every_parameter_of_the_api_is_described_and_no_other_is() -> None:
-    from timmy_core.server import query
+    from timmy_core.server import memory_query, query
 
     text = reference("http-api")
     assert set(rows(section(text, "`GET /api/v1/events`"))) == set(query.EventsParams.model_fields)
@@ -246,6 +246,14 @@ def test_every_parameter_of_the_api_is_described_and_no_other_is() -> None:
         ("POST /api/v1/ask", query.AskBody),
         ("POST /api/v1/router/providers/{name}/control", query.ControlBody),
         ("POST /api/v1/router/health-check", query.HealthCheckBody),
+        ("GET /api/v1/memory/search", memory_query.SearchParams),
+        ("GET /api/v1/memory/entries", memory_query.EntriesParams),
+        ("GET /api/v1/memory/facts", memory_query.FactsParams),
+        ("POST /api/v1/memory/entries", memory_query.RememberBody),
+        ("POST /api/v1/memory/entries/{key}/edit", memory_query.EditBody),
+        ("POST /api/v1/memory/entries/{key}/close", memory_query.CloseBody),
+        ("POST /api/v1/memory/forget", memory_query.ForgetBody),
+        ("POST /api/v1/memory/sessions/{session}", memory_query.SwitchBody),
     ):
         assert set(rows(section(text, f"`{address}`"))) == set(model.model_fields)
     events = {"delta", "tool_call", "switch", "done", "error"}
@@ -256,6 +264,11 @@ def test_the_examples_that_steer_the_cascade_run(home: Path) -> None:
     (home / "timmy.toml").write_text('[[providers]]\nname = "x"\nkind = "ollama"\nmodels = { default = "m" }\n')
     printed = run(DOCS / "how-to" / "steer-the-cascade.md", home)
     assert printed.splitlines() == ["x open", "['provider.closed', 'provider.isolated']"]
+
+
+def test_the_examples_about_memory_run(home: Path) -> None:
+    printed = run(DOCS / "how-to" / "give-timmy-a-memory.md", home)
+    assert printed.splitlines() == ["fact The bicycle is in the cellar"]
 
 
 # Command line ----------------------------------------------------------------------------------------------------

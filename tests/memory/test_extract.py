@@ -122,7 +122,9 @@ def test_the_same_fact_is_proposed_once_and_a_rejected_one_not_again(open_home: 
     assert [entry.state for entry in again.memory.list(kind="fact")] == ["rejected"]
 
 
-@pytest.mark.parametrize("said", ["no json at all", "{}", '{"facts": 5}', '{"facts": [5, {}, {"text": 7}]}', '{"facts"'])
+@pytest.mark.parametrize(
+    "said", ["no json at all", "{}", '{"facts": 5}', '{"facts": [5, {}, {"text": 7}]}', '{"facts"']
+)
 def test_what_is_no_list_of_facts_is_passed_over(open_home: Open, said: str) -> None:
     provider = ScriptedProvider("local", "Nice.", said)
     timmy = open_home(provider)

@@ -86,8 +86,8 @@ def test_markdown_becomes_a_document_a_section_with_its_path_as_title(importer: 
     assert found == [
         ("Garden notes", "Before any heading."),
         ("Garden", "Roses need sun."),
-        ("Garden › Tools", "```"),
-        ("Garden › Spades", "Two of them."),
+        ("Garden > Tools", "```"),
+        ("Garden > Spades", "Two of them."),
     ]
     assert {(entry.kind, entry.scope, entry.source, entry.created_at) for entry in entries(memory)} == {
         ("document", "shared", "import", WRITTEN)
@@ -95,16 +95,15 @@ def test_markdown_becomes_a_document_a_section_with_its_path_as_title(importer: 
     assert {entry.metadata["file"] for entry in entries(memory)} == {"notes.md"}
 
 
-@given(st.text(st.sampled_from("#=-` \nab*"), max_size=60))
-def test_no_line_of_markdown_is_lost(text: str) -> None:
-    found = "\n".join(piece.entry.text for piece in pieces(file("a.md", text), "markdown") if piece.entry)
-    titles = "\n".join(piece.entry.metadata["title"] for piece in pieces(file("a.md", text), "markdown") if piece.entry)
-    last = ""
-    for line in text.splitlines():
-        words = line.strip("#=- \r").strip()
-        # A heading with nothing under it is dropped, unless something deeper stands under it.
-        assert not words or words in found or words in titles or line.lstrip().startswith("#") or last is not None
-        last = line
+@given(st.text(st.sampled_from("#=-` \nab*"), max_size=60).filter(lambda text: not text.startswith("---\n")))
+def test_no_line_of_markdown_is_lost_but_a_heading_with_nothing_under_it(text: str) -> None:
+    found = [piece.entry.text for piece in pieces(file("a.md", text), "markdown") if piece.entry]
+    lines = text.split("\n")
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        underlined = bool(following.strip()) and not following.strip().strip("=-")
+        heading = line.lstrip().startswith("#") or underlined
+        if not heading and line.strip(" #=-`*"):
+            assert any(line.strip() in one for one in found)
 
 
 def test_text_is_one_document(importer: Importer, memory: Memory) -> None:
@@ -151,7 +150,9 @@ def test_the_scope_can_be_chosen(importer: Importer, memory: Memory) -> None:
 # ChatGPT -----------------------------------------------------------------------------------------------------
 
 
-def message(role: str, *parts: Any, at: float | None = 1_700_000_000.5, kind: str = "text", hidden: bool = False) -> Any:
+def message(
+    role: str, *parts: Any, at: float | None = 1_700_000_000.5, kind: str = "text", hidden: bool = False
+) -> Any:
     metadata = {"is_visually_hidden_from_conversation": True} if hidden else {}
     content = {"content_type": kind, "parts": list(parts)}
     return {"author": {"role": role}, "create_time": at, "content": content, "metadata": metadata}
@@ -226,9 +227,7 @@ def plain(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(entry).items() if name not in left_out}
 
 
-def test_what_is_exported_comes_back_as_it_was(
-    memory: Memory, store: Store, clock: FakeClock, tmp_path: Path
-) -> None:
+def test_what_is_exported_comes_back_as_it_was(memory: Memory, store: Store, clock: FakeClock, tmp_path: Path) -> None:
     fill(memory, clock)
     lines = "".join(export_lines(store))
     assert len(lines.splitlines()) == memory.sizes().entries
@@ -261,7 +260,8 @@ def test_lines_of_other_programs_need_a_text_alone(importer: Importer, memory: M
 @pytest.mark.parametrize(
     "line",
     [
-        "nonsense", "[]", '{"text": 5}', '{"text": ""}', '{"text": "x", "kind": "song"}', '{"text": "x", "metadata": []}',
+        "nonsense", "[]", '{"text": 5}', '{"text": ""}', '{"text": "x", "kind": "song"}',
+        '{"text": "x", "metadata": []}',
         '{"text": "x", "created_at": "noon"}', '{"text": "x", "importance": 7}', '{"text": "x", "scope": "mars"}',
         '{"text": "x", "valid_from": "2026-02-01T00:00:00Z", "valid_to": 3}', '{"text": "x", "session": 5}',
         "[" * 100_000, '{"text": "x", "kind": []}', '{"text": "x", "id": ["a"]}', '{"text": "x", "state": []}',

@@ -81,7 +81,8 @@ def classes(answer: Answer) -> list[tuple[str, str, str | None]]:
 
 
 def assert_at_rest(house: Cascade) -> None:
-    """Nobody holds a slot, a place or a probe's permit."""
+    """Nobody holds a slot, a place or a probe's permit, or waits for news of one."""
+    assert house._seats.news.waiting == 0
     for seat in house._seats:
         assert (seat.slots.in_flight, seat.slots.waiting, seat._users) == (0, 0, 0)
         for breaker in seat.breakers.values():

@@ -21,7 +21,7 @@ class WordFinder:
         self.pause.set()
         self.asked: list[Sequence[str] | None] = []
 
-    def search(self, query: str, *, limit: int, scopes: Sequence[str] | None = None, **filters: Any) -> list[Match]:
+    def search(self, query: str, *, limit: int, scopes: Sequence[str] | None, **_: Any) -> list[Match]:
         wanted = set(query.lower().strip("?.!").split())
         found = [
             entry
@@ -31,14 +31,7 @@ class WordFinder:
         return [Match(entry, 1 / (place + 1), Why(words=tuple(wanted))) for place, entry in enumerate(found[:limit])]
 
     def context(
-        self,
-        query: str,
-        *,
-        max_tokens: int,
-        agent_id: str | None,
-        session: str | None,
-        scopes: Sequence[str] | None,
-        without_traces: Collection[str],
+        self, query: str, *, scopes: Sequence[str] | None, without_traces: Collection[str], **_: Any
     ) -> Context:
         self.asked.append(scopes)
         if self.problem is not None:

@@ -10,6 +10,7 @@ from timmy_core.events.log import EventLog
 from timmy_core.events.model import NewEvent
 from timmy_core.memory.checks import MAX_CHARS
 from timmy_core.memory.entries import Entries
+from timmy_core.memory.hurry import hurry
 from timmy_core.memory.journal import SOURCE, Journal
 from timmy_core.memory.memory import Memory
 from timmy_core.memory.model import SHARED, Context, Entry, NewEntry, agent_scope, session_scope
@@ -17,6 +18,8 @@ from timmy_core.memory.rows import AT_ONCE, SELECT, to_entry
 from timmy_core.store.engine import Connection, Store
 
 USER: Final = "user"
+VECTOR_S: Final = 0.08
+"""How long a recall waits for the question's vector; after that words have to do."""
 
 
 def local_scope(agent_id: str) -> str:
@@ -51,7 +54,10 @@ class Conversing:
         scopes = [SHARED, agent_scope(agent_id), session_scope(session)]
         if local:
             scopes.append(local_scope(agent_id))
-        return self._memory.context(question, max_tokens=max_tokens, scopes=scopes, without_traces=without_traces)
+        with hurry(VECTOR_S):
+            return self._memory.context(
+                question, max_tokens=max_tokens, scopes=scopes, without_traces=without_traces, local_only=local
+            )
 
     def keep_in(
         self,

@@ -121,7 +121,7 @@ def _markdown(file: File) -> Iterator[Piece]:
         under = body.split("\n", 1)[1] if level and "\n" in body else "" if level else body
         if under.strip().strip("=-"):
             names = [name for _, name in path if name]
-            whole = " › ".join(names) if names else title or PurePath(file.name).stem  # noqa: RUF001 - a mark in titles
+            whole = " > ".join(names) if names else title or PurePath(file.name).stem
             yield Piece(min(offset, len(file.data)), _document(file, body, whole))
 
 

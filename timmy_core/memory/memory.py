@@ -318,14 +318,16 @@ class Memory:
         session: str | None = None,
         scopes: Sequence[str] | None = None,
         without_traces: Collection[str] = (),
+        local_only: bool = False,
     ) -> Context:
         """Return what memory holds about a question, in at most `max_tokens`, each part with source and date.
 
-        Entries of `without_traces` are left out: their turns stand before the question already.
+        Entries of `without_traces` are left out: their turns stand before the question already. With `local_only` the
+        question is sent to no embedder on a machine that is not the owner's.
         """
         return self._found().context(
             query, max_tokens=max_tokens, agent_id=agent_id, session=session, scopes=scopes,
-            without_traces=without_traces,
+            without_traces=without_traces, local_only=local_only,
         )  # fmt: skip
 
     def _found(self) -> Finder:

@@ -259,6 +259,7 @@ class Finder(Protocol):
         session: str | None,
         scopes: Sequence[str] | None,
         without_traces: Collection[str],
+        local_only: bool,
     ) -> Context:
         """Return what memory holds about a question, in at most so many tokens, entries of some traces left out."""
         ...

@@ -97,6 +97,13 @@ def _names(connection: Connection, column: str) -> list[str]:
     return [row[0] for row in connection.execute(query, (_LOOKED_AT, _NAMES))]
 
 
+def scopes(store: Readable, *, limit: int = 500) -> list[str]:
+    """Return the scopes that hold entries, those of the latest entries first."""
+    query = "SELECT scope FROM memory_entries GROUP BY scope ORDER BY max(seq) DESC LIMIT ?"
+    with store.read() as connection:
+        return [row[0] for row in connection.execute(query, (limit,))]
+
+
 def laid_out(store: Readable, model: str, *, limit: int = MAX_POINTS) -> list[Point]:
     """Return the newest entries that have vectors of a model on the plane in which these differ most."""
     import numpy as np
@@ -123,4 +130,3 @@ def projected(vectors: Floats) -> Floats:
     largest = flat[np.abs(flat).argmax(axis=0), (0, 1)]
     flat = flat * np.where(largest < 0, -1, 1)
     return np.asarray(flat / np.maximum(np.abs(flat).max(axis=0), 1e-9), np.float32)
-

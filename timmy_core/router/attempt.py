@@ -112,8 +112,11 @@ class Try:
             if not self._settled:
                 self._abandon(kind)
         finally:
+            took_s = self._desk.clock.monotonic() - self._began
             self.seat.leave()
-            self.seat.slots.give(self._desk.clock.monotonic() - self._began)
+            self.seat.slots.give(took_s)
+            if self._permit.probe:
+                self.seat.news.probed(self.provider.name, took_s)
 
     @property
     def began_to_answer(self) -> bool:

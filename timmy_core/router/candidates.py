@@ -10,6 +10,7 @@ from timmy_core.errors import ProviderError
 from timmy_core.router.breaker import Breaker, Refusal
 from timmy_core.router.call import Call
 from timmy_core.router.chat import ErrorClass, Provider
+from timmy_core.router.news import News
 from timmy_core.router.slots import Slots
 from timmy_core.router.tokens import at_least
 
@@ -54,11 +55,15 @@ class Seat:
         provider: the door.
         slots: how many calls it may have at once.
         new_breaker: makes the circuit of one of its models.
+        news: where the end of a probe is told.
     """
 
-    def __init__(self, provider: Provider, slots: Slots, new_breaker: Callable[[str, str], Breaker]) -> None:
+    def __init__(
+        self, provider: Provider, slots: Slots, new_breaker: Callable[[str, str], Breaker], news: News
+    ) -> None:
         self.provider = provider
         self.slots = slots
+        self.news = news
         self.breakers: dict[str, Breaker] = {}
         self.bars: dict[str | None, Bar] = {}  # by model; None is every model
         self.enabled: bool | None = None  # as a person set it; None: as it is configured

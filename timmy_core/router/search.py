@@ -12,6 +12,7 @@ from timmy_core.router.breaker import Refusal
 from timmy_core.router.call import Call, Desk
 from timmy_core.router.candidates import Seat, Skip, refused
 from timmy_core.router.chat import ChatRequest, ErrorClass
+from timmy_core.router.probing import Watch
 from timmy_core.router.purse import Hold, Refused
 from timmy_core.router.record import CircuitRecord
 from timmy_core.router.retry import MAX_RETRIES, RetryBudget, pause_s
@@ -33,7 +34,7 @@ class Turn(NamedTuple):
 
 
 class Search:
-    """The order of one request: by priority; then those that were busy; then open circuits; then once more.
+    """The order of one request: by priority; those that were busy; open circuits; those under a probe; then once more.
 
     Args:
         call: the request.
@@ -51,6 +52,7 @@ class Search:
         self._order = seats.order if only is None else tuple(seat for seat in seats.order if seat.provider.name == only)
         self._busy: list[Seat] = []
         self._open: list[tuple[float, Seat]] = []
+        self._watch: Watch | None = None
         self._hedged: set[str] = set()
         self._fair_s: float | None = None
         self._turns = self._all_turns()
@@ -60,13 +62,19 @@ class Search:
         for turn in self._turns:
             if self._call.stopped:
                 return None
+            if isinstance(turn, float):
+                await self._watch_them().wait(turn)
+                continue
             attempt = await self._admit(turn)
             if attempt is not None:
                 return attempt
         return None
 
-    def _all_turns(self) -> Iterator[Turn]:
-        """Yield who is asked; what is known changes while this runs, so each is decided when it is due."""
+    def _all_turns(self) -> Iterator[Turn | float]:
+        """Yield who is asked, or how long to wait for news of a probe.
+
+        What is known changes while this runs, so each is decided when it is due.
+        """
         order = self._order
         for index, seat in enumerate(order):
             if seat.provider.name not in self._hedged:
@@ -77,6 +85,9 @@ class Search:
         due = [seat for _, seat in sorted(self._open, key=lambda item: item[0])]
         for index, seat in enumerate(due):
             yield Turn(seat, due[index + 1 :], early=True, again=True)
+        if self._watch is not None:
+            for found in self._watch.turns():
+                yield found if isinstance(found, float) else Turn(found, early=True, again=True)
         for retry in range(MAX_RETRIES):
             turn = self._retry(retry)
             if turn is None:
@@ -242,7 +253,14 @@ class Search:
     def _refuse(self, turn: Turn, seat: Seat, model: str, refusal: Refusal, retry_in_s: float) -> None:
         if refusal == "open" and not turn.again:
             self._open.append((retry_in_s, seat))
+        if refusal == "probing":
+            self._watch_them().add(seat.provider.name)
         self._pass_over(turn, seat, model, refused(seat.provider.name, refusal, retry_in_s))
+
+    def _watch_them(self) -> Watch:
+        if self._watch is None:
+            self._watch = Watch(self._call, self._seats.news, self._seats.get, self._desk.clock.monotonic)
+        return self._watch
 
     def _pass_over(self, turn: Turn, seat: Seat, model: str | None, skip: Skip | None) -> None:
         """Note why a provider is not asked; one that was passed over before has its note already."""

@@ -15,6 +15,7 @@ from timmy_core.router.breaker import Breaker, Snapshot, Transition
 from timmy_core.router.candidates import Bar, Seat
 from timmy_core.router.chat import Circuit, Provider
 from timmy_core.router.limits import Limits
+from timmy_core.router.news import News
 from timmy_core.router.slots import Slots
 
 
@@ -71,6 +72,7 @@ class Seats:
         self._by_name: dict[str, Seat] = {}
         self._leaving: dict[int, Seat] = {}
         self.order: tuple[Seat, ...] = ()
+        self.news = News()
         self.replace(providers, limits)
 
     def __iter__(self) -> Iterator[Seat]:
@@ -117,6 +119,7 @@ class Seats:
                 self._leaving[id(seat.provider)] = seat
                 gone.append(seat.provider)
         self._sort()
+        self.news.tell()
         return gone
 
     async def idle(self, provider: Provider) -> None:
@@ -148,6 +151,7 @@ class Seats:
                 transition = breaker.close_by_hand()
             if transition is not None:
                 moves.append((name, model, breaker.snapshot, transition))
+        self.news.tell()
         return moves
 
     def close_by_hand(self, name: str) -> Moves:
@@ -160,6 +164,7 @@ class Seats:
             transition = breaker.close_by_hand()
             if transition is not None:
                 moves.append((name, model, breaker.snapshot, transition))
+        self.news.tell()
         return moves
 
     def standing(self) -> dict[str, Standing]:
@@ -175,12 +180,14 @@ class Seats:
     def _seat(self, provider: Provider, before: Seat | None) -> Seat:
         capacity = provider.max_concurrency or self._limits.max_concurrency
         if before is None:
-            seat = Seat(provider, Slots(capacity, self._limits.max_waiting), self._breaker)
+            seat = Seat(provider, Slots(capacity, self._limits.max_waiting), self._breaker, self.news)
         else:
             before.slots.resize(capacity, self._limits.max_waiting)
             for breaker in before.breakers.values():
                 breaker.follow(self._limits.policy)
-            seat = before if before.provider is provider else Seat(provider, before.slots, self._breaker)
+            seat = before
+            if before.provider is not provider:
+                seat = Seat(provider, before.slots, self._breaker, self.news)
             seat.breakers = before.breakers
             seat.enabled, seat.priority, seat.isolated = before.enabled, before.priority, before.isolated
         for model in provider.models.values():

@@ -42,7 +42,7 @@ PAGES: tuple[Page, ...] = (
     Page("/swarm/live", "live.py", "Live", "live", furnished=True),
     Page("/swarm/events", "events.py", "Events", "events", furnished=True),
     Page("/lightning/ledger", "ledger.py", "Ledger", "ledger", furnished=False),
-    Page("/memory", "memory.py", "Memory", "memory", furnished=False),
+    Page("/memory", "memory.py", "Memory", "memory", furnished=True),
     Page("/router/status", "router.py", "Router", "router", furnished=True),
     Page("/self-modify/queue", "upgrades.py", "Upgrades", "upgrades", furnished=False),
 )

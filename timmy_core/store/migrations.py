@@ -298,19 +298,21 @@ CREATE INDEX memory_vectors_model ON memory_vectors (model, entry_seq, part);
 -- Whose vectors changed, in order: who follows reads number > cursor, and the vectors that are there now.
 CREATE TABLE memory_changes (
     number    INTEGER PRIMARY KEY AUTOINCREMENT,
-    entry_seq INTEGER NOT NULL UNIQUE
+    entry_seq INTEGER NOT NULL,
+    model     TEXT    NOT NULL,
+    UNIQUE (entry_seq, model)
 ) STRICT;
 CREATE TRIGGER memory_vectors_added AFTER INSERT ON memory_vectors BEGIN
-    DELETE FROM memory_changes WHERE entry_seq = NEW.entry_seq;
-    INSERT INTO memory_changes (entry_seq) VALUES (NEW.entry_seq);
+    DELETE FROM memory_changes WHERE entry_seq = NEW.entry_seq AND model = NEW.model;
+    INSERT INTO memory_changes (entry_seq, model) VALUES (NEW.entry_seq, NEW.model);
 END;
 CREATE TRIGGER memory_vectors_changed AFTER UPDATE ON memory_vectors BEGIN
-    DELETE FROM memory_changes WHERE entry_seq = NEW.entry_seq;
-    INSERT INTO memory_changes (entry_seq) VALUES (NEW.entry_seq);
+    DELETE FROM memory_changes WHERE entry_seq = NEW.entry_seq AND model = NEW.model;
+    INSERT INTO memory_changes (entry_seq, model) VALUES (NEW.entry_seq, NEW.model);
 END;
 CREATE TRIGGER memory_vectors_gone AFTER DELETE ON memory_vectors BEGIN
-    DELETE FROM memory_changes WHERE entry_seq = OLD.entry_seq;
-    INSERT INTO memory_changes (entry_seq) VALUES (OLD.entry_seq);
+    DELETE FROM memory_changes WHERE entry_seq = OLD.entry_seq AND model = OLD.model;
+    INSERT INTO memory_changes (entry_seq, model) VALUES (OLD.entry_seq, OLD.model);
 END;
 
 -- What the words are taken from; a turn also brings those of the turns beside it. The scope is one word that no

@@ -17,7 +17,7 @@ from timmy_core.store.readers import Readable
 PAGE: Final = 4_000  # entries in one read, so that no read is long
 
 _HEAD: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'memory_changes'"
-_CHANGED: Final = "SELECT number, entry_seq FROM memory_changes WHERE number > ? ORDER BY number LIMIT ?"
+_CHANGED: Final = "SELECT number, entry_seq FROM memory_changes WHERE number > ? AND model = ? ORDER BY number LIMIT ?"
 _STATE: Final = "SELECT value FROM memory_state WHERE key = ?"
 _SCOPES: Final = """
 SELECT e.seq, e.scope FROM json_each(?) AS wanted CROSS JOIN memory_entries AS e ON e.seq = wanted.value"""
@@ -65,12 +65,12 @@ class Source:
         return row[0] if row else 0
 
     def changed(self, after: int) -> tuple[int, Numbers]:
-        """Return the entries whose vectors came, changed or went after a position, and the position that this is at."""
+        """Return the entries whose vectors of this model came, changed or went after a position, and where this is."""
         head = self.head()
         changed: list[int] = []
         while after < head:
             with self._store.read() as connection:
-                found = connection.execute(_CHANGED, (after, PAGE)).fetchall()
+                found = connection.execute(_CHANGED, (after, self.model, PAGE)).fetchall()
             changed += (row[1] for row in found)
             after = found[-1][0] if len(found) == PAGE else max(head, found[-1][0] if found else 0)
         return after, np.unique(np.array(changed, np.int64))
