@@ -80,8 +80,8 @@ def conversation(timmy):
 def glance(remembers, status, timmy):
     mo.Html(
         parts.section("Providers", views.providers_at_a_glance(status.providers), note=link("/router/status", "router"))
-        + parts.section("Last events", last_events(timmy.events.list(limit=5)), note=link("/swarm/live", "live"))
         + parts.section("Memory", memory(enabled=remembers), note=link("/memory", "memory"))
+        + parts.section("Last events", last_events(timmy.events.list(limit=5)), note=link("/swarm/live", "live"))
         + parts.section("This home", here(status))
     )
 
@@ -95,7 +95,7 @@ def last_events(events):
 @app.function
 def memory(*, enabled):
     """Return whether this conversation uses memory, and the button that switches it."""
-    words = "off for this conversation" if not enabled else "recalled before each answer, kept after it"
+    words = "off for this conversation" if not enabled else "recalled before an answer, kept after"
     switch = act(
         "Switch off" if enabled else "Switch on", {"action": "switch", "session": SESSION, "enabled": not enabled}
     )

@@ -126,7 +126,7 @@ class Finding {
     node.fill = () => {
       node.replaceChildren(...options().map(([value, word]) => new Option(word, value)));
       node.value = key === "range" && (this.query.since || this.query.until) ? "custom" : this.query[key] ?? "";
-      node.hidden = node.options.length < 3 && !node.value;
+      node.hidden = node.options.length < 2 && !node.value;
     };
     node.onchange = () => { if (node.value !== "custom") this.ask({ [key]: node.value }, { replace: false }); };
     return node;

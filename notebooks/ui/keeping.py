@@ -14,8 +14,7 @@ import traitlets
 
 from timmy_core import TimmyError
 from timmy_core.memory.model import Entry, NewEntry
-from timmy_core.memory.model_files import MINILM, ModelFolder, Progress
-from timmy_core.memory.model_install import install
+from timmy_core.memory.model_files import MINILM, Progress
 from ui import filters, parts
 
 if TYPE_CHECKING:
@@ -220,7 +219,6 @@ def _going(entry: Entry) -> str:
 
 
 def _installed(send: Say, timmy: Timmy, stop: threading.Event) -> Reply:
-    folder = ModelFolder(timmy.settings.models_path)
     words = {"fetching": "Fetching", "unpacking": "Unpacking", "checking": "Checking every byte of"}
     told = [-1]
 
@@ -233,7 +231,7 @@ def _installed(send: Say, timmy: Timmy, stop: threading.Event) -> Reply:
         amount = f"{parts.size(step.done_bytes)} of {parts.size(total)}"
         send({"kind": "progress", "words": f"{words[step.step]} {MINILM.name}: {amount}", "percent": percent})
 
-    came_from = install(folder, hub_url=timmy.settings.memory.hub_url, on_progress=tell, stop=stop.is_set)
+    came_from = timmy.meaning.install(on_progress=tell, stop=stop.is_set)
     return {"words": f"{MINILM.name} is installed, from {came_from}; entries get their vectors in the background."}
 
 

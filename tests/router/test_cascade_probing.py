@@ -30,29 +30,29 @@ class Door(ScriptedProvider):
     def __init__(self, name: str = "only", *, takes_s: float = 0.02, priority: int = 1) -> None:
         super().__init__(name, priority=priority)
         self.takes_s = takes_s
-        self.kind: ErrorClass | None = ErrorClass.REFUSED
+        self.fault: ErrorClass | None = ErrorClass.REFUSED
         self.served: list[str] = []
         self.now = self.most = self.while_sick = 0
 
     async def chat(self, request: ChatRequest) -> Completion:
-        kind = self.kind
+        fault = self.fault
         self.now += 1
         self.most = max(self.most, self.now)
-        self.while_sick += kind is not None
+        self.while_sick += fault is not None
         try:
             await asyncio.sleep(self.takes_s)
         finally:
             self.now -= 1
-        if kind is not None:
-            raise ProviderError(kind, "it is down")
+        if fault is not None:
+            raise ProviderError(fault, "it is down")
         self.served.append(request.messages[-1].content)
         return Completion("well", "stop", Usage(1, 1), request.model)
 
 
-async def opened(*doors: ScriptedProvider, clock: FakeClock | None = None, **more: float) -> Cascade:
+async def opened(*doors: ScriptedProvider, clock: FakeClock | None = None) -> Cascade:
     """Return a cascade whose circuits are open, and due for an early probe."""
     policy = Policy(early_probe_s=PAUSE_S)
-    house = cascade(*doors, clock=clock or SystemClock(), limits=Limits(backoff_s=0.001, policy=policy, **more))
+    house = cascade(*doors, clock=clock or SystemClock(), limits=Limits(backoff_s=0.001, policy=policy))
     for _ in range(2):
         assert (await house.chat(ASK)).offline
     if clock is None:
@@ -74,7 +74,7 @@ async def numbered(house: Cascade, callers: int = CALLERS) -> list[Answer]:
 async def test_forty_callers_at_the_moment_of_recovery_are_all_answered_in_the_order_in_which_they_came() -> None:
     only = Door()
     house = await opened(only, clock=FakeClock())
-    only.kind = None
+    only.fault = None
     answers = await numbered(house)
     assert [answer.provider for answer in answers] == ["only"] * CALLERS
     assert only.served == [str(n) for n in range(CALLERS)]
@@ -85,7 +85,7 @@ async def test_forty_callers_at_the_moment_of_recovery_are_all_answered_in_the_o
 async def test_until_two_have_succeeded_they_come_one_at_a_time() -> None:
     clock, only = FakeClock(), Door()
     house = await opened(only, clock=clock)
-    only.kind = None
+    only.fault = None
     calls = asyncio.create_task(numbered(house))
     while len(only.served) < 2:
         assert only.now <= 1
@@ -124,8 +124,9 @@ async def test_a_quick_failure_is_not_waited_out() -> None:
 
 
 async def test_a_slow_failure_is_old_news_so_the_next_probe_is_waited_for_once() -> None:
-    only = Door(takes_s=SLOW_S)
+    only = Door()
     house = await opened(only)
+    only.takes_s = SLOW_S
     answers = await numbered(house)
     assert (only.while_sick, only.most) == (2, 1)
     assert all(answer.offline for answer in answers)
@@ -133,11 +134,12 @@ async def test_a_slow_failure_is_old_news_so_the_next_probe_is_waited_for_once()
 
 
 async def test_who_waited_for_a_silent_probe_is_answered_by_a_provider_that_recovered_meanwhile() -> None:
-    only = Door(takes_s=SLOW_S)
+    only = Door()
     house = await opened(only)
+    only.takes_s = SLOW_S
     calls = asyncio.create_task(numbered(house))
     await asyncio.sleep(SLOW_S / 2)
-    only.kind, only.takes_s = None, 0.01
+    only.fault, only.takes_s = None, 0.01
     answers = await calls
     assert only.while_sick == 1
     assert sum(answer.offline for answer in answers) == 1  # the one that was silenced
@@ -145,12 +147,13 @@ async def test_who_waited_for_a_silent_probe_is_answered_by_a_provider_that_reco
 
 
 async def test_whoever_is_under_a_probe_is_waited_for_after_all_others_and_the_first_that_is_well_answers() -> None:
-    silent, quick = Door("silent", takes_s=SLOW_S), Door("quick", takes_s=0.02, priority=2)
+    silent, quick = Door("silent"), Door("quick", priority=2)
     house = await opened(silent, quick)
+    silent.takes_s = SLOW_S
+    quick.fault = None
     first = asyncio.create_task(house.chat(ASK, provider="silent"))
     second = asyncio.create_task(house.chat(ASK, provider="quick"))
     await asyncio.sleep(0.01)
-    quick.kind = None
     began = time.monotonic()
     answer = await house.chat(ASK)
     assert answer.provider == "quick"
@@ -160,9 +163,10 @@ async def test_whoever_is_under_a_probe_is_waited_for_after_all_others_and_the_f
 
 
 async def test_nobody_waits_while_somebody_else_answers() -> None:
-    only, spare = Door(takes_s=SLOW_S), ScriptedProvider("spare", "fine", priority=2)
-    spare.script = [down(ErrorClass.REFUSED), down(ErrorClass.REFUSED), "fine"]
+    only = Door()
+    spare = ScriptedProvider("spare", *[down(ErrorClass.REFUSED)] * 2, "fine", priority=2)
     house = await opened(only, spare)
+    only.takes_s = SLOW_S
     house.close_by_hand("spare")
     probing = asyncio.create_task(house.chat(ASK, provider="only"))
     await asyncio.sleep(0.01)
@@ -191,7 +195,7 @@ async def test_a_wait_takes_no_more_than_half_of_the_time_that_is_left(streamed:
 async def test_those_who_leave_while_they_wait_leave_nothing_behind_and_the_others_are_served_in_order() -> None:
     only = Door()
     house = await opened(only, clock=FakeClock())
-    only.kind = None
+    only.fault = None
     calls = [asyncio.create_task(house.chat([{"role": "user", "content": str(n)}])) for n in range(CALLERS)]
     await asyncio.sleep(0.01)
     assert house._seats.news.waiting == CALLERS - 1
@@ -206,7 +210,7 @@ async def test_those_who_leave_while_they_wait_leave_nothing_behind_and_the_othe
 async def test_a_probe_whose_caller_leaves_is_made_by_the_next() -> None:
     only = Door(takes_s=PAUSE_S / 2)
     house = await opened(only)
-    only.kind = None
+    only.fault = None
     calls = [asyncio.create_task(house.chat(ASK)) for _ in range(CALLERS)]
     await asyncio.sleep(0.01)
     calls[0].cancel()
@@ -216,8 +220,9 @@ async def test_a_probe_whose_caller_leaves_is_made_by_the_next() -> None:
 
 
 async def test_a_stream_that_is_closed_while_it_waits_leaves_nothing_behind() -> None:
-    only = Door(takes_s=5)
+    only = Door()
     house = await opened(only)
+    only.takes_s = 5
     probing = asyncio.create_task(house.chat(ASK))
     await asyncio.sleep(0.01)
     waiting = asyncio.create_task(parts_of(house))
@@ -230,13 +235,14 @@ async def test_a_stream_that_is_closed_while_it_waits_leaves_nothing_behind() ->
 
 
 async def test_a_hand_that_closes_or_isolates_the_circuit_ends_the_wait() -> None:
-    only = Door(takes_s=5)
+    only = Door()
     house = await opened(only)
+    only.takes_s = 5
     probing = asyncio.create_task(house.chat(ASK))
     await asyncio.sleep(0.01)
     waiting = [asyncio.create_task(house.chat(ASK)) for _ in range(3)]
     await asyncio.sleep(0.01)
-    only.kind, only.takes_s = None, 0.01
+    only.fault, only.takes_s = None, 0.01
     house.close_by_hand("only")
     assert [(await call).provider for call in waiting] == ["only"] * 3
     probing.cancel()
@@ -245,8 +251,9 @@ async def test_a_hand_that_closes_or_isolates_the_circuit_ends_the_wait() -> Non
 
 
 async def test_a_provider_that_is_taken_away_is_waited_for_no_longer() -> None:
-    only = Door(takes_s=5)
+    only = Door()
     house = await opened(only)
+    only.takes_s = 5
     probing = asyncio.create_task(house.chat(ASK))
     await asyncio.sleep(0.01)
     waiting = asyncio.create_task(house.chat(ASK))
@@ -260,7 +267,7 @@ async def test_a_provider_that_is_taken_away_is_waited_for_no_longer() -> None:
 async def test_who_waited_goes_through_the_door_that_replaced_the_old_one() -> None:
     old, new = Door(takes_s=0.1), Door()
     house = await opened(old)
-    old.kind = new.kind = None
+    old.fault = new.fault = None
     probing = asyncio.create_task(house.chat(ASK))
     await asyncio.sleep(0.01)
     waiting = asyncio.create_task(house.chat([{"role": "user", "content": "second"}]))

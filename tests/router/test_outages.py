@@ -28,6 +28,7 @@ from timmy_core.testing import FakeClock, ScriptedProvider
 DAY_S: Final = 86_400.0
 ANSWER_S: Final = 0.4
 DEADLINE_S: Final = 60.0
+MOMENT_S: Final = 0.001  # a wait ends a little after what it waits for
 
 FAULTS: Final = {
     ErrorClass.REFUSED: 0.001,
@@ -96,6 +97,8 @@ class House:
         self.breakers = [Breaker(Policy(), self.clock, random=seeded((self.seed, n))) for n in range(len(self.outages))]
         self.reached: list[list[float]] = [[] for _ in self.outages]  # when calls came to a provider that was down
         self.probes = [0] * len(self.outages)
+        self.probed_until = [0.0] * len(self.outages)  # when the present probe ends
+        self.probe_took_s = [0.0] * len(self.outages)  # how long the last took that has ended
         self.served: list[list[float]] = [[] for _ in self.outages]  # and when to one that was up
 
     @property
@@ -125,18 +128,51 @@ class House:
         return possible, got
 
     def ask(self) -> Generator[float, None, bool]:
-        """By priority, whoever admits; if none of them answered, open circuits early, the one due next first."""
+        """By priority, whoever admits; then open circuits early, the one due next first; then those under a probe."""
         ends = self.now + DEADLINE_S
-        left_out: list[tuple[float, int]] = []
+        due: list[tuple[float, int]] = []
+        probing: set[int] = set()
         for n, breaker in enumerate(self.breakers):
             refused = breaker.refusal()
-            if refused is not None:
-                left_out.append((refused[1], n))
-            elif (yield from self.call(n, ends, early=False)):
-                return True
-        for _, n in sorted(left_out):
-            if (yield from self.call(n, ends, early=True)):
-                return True
+            if refused is None:
+                if (yield from self.call(n, ends, early=False)):
+                    return True
+            elif refused[0] == "probing":
+                probing.add(n)
+            else:
+                due.append((refused[1], n))
+        for _, n in sorted(due):
+            refused = self.breakers[n].refusal(early=True)
+            if refused is None:
+                if (yield from self.call(n, ends, early=True)):
+                    return True
+            elif refused[0] == "probing":
+                probing.add(n)
+        return (yield from self.wait(probing, ends))
+
+    def wait(self, probing: set[int], ends: float) -> Generator[float, None, bool]:
+        """Wait for what becomes of probes, for at most half of the time that is left, and go by that."""
+        until = (self.now + ends) / 2
+        again_at: dict[int, float] = {}
+        while probing and self.now < until:
+            wait_s = until - self.now
+            for n in sorted(probing):
+                refused = self.breakers[n].refusal(early=True)
+                if refused is None:
+                    probing.remove(n)
+                    if (yield from self.call(n, ends, early=True)):
+                        return True
+                    wait_s = 0.0
+                elif refused[0] == "probing":
+                    wait_s = min(wait_s, self.probed_until[n] - self.now)
+                elif refused[1] > self.probe_took_s[n] or (
+                    self.now + refused[1] > again_at.setdefault(n, self.now + refused[1]) + MOMENT_S
+                ):
+                    probing.remove(n)
+                else:
+                    wait_s = min(wait_s, refused[1])
+            if probing:
+                yield wait_s + MOMENT_S
         return False
 
     def call(self, n: int, ends: float, *, early: bool) -> Generator[float, None, bool]:
@@ -147,12 +183,16 @@ class House:
             return False
         self.probes[n] += permit.probe
         kind = self.outages[n].fault(began)
+        takes_s = ANSWER_S if kind is None else min(FAULTS[kind], ends - began)
+        if permit.probe:
+            self.probed_until[n] = began + takes_s
+        yield takes_s
+        if permit.probe:
+            self.probe_took_s[n] = takes_s
         if kind is None:
-            yield ANSWER_S
             self.breakers[n].succeed(permit)
             self.served[n].append(began)
             return True
-        yield min(FAULTS[kind], ends - began)
         self.breakers[n].fail(permit, "down", error_class=kind)
         self.reached[n].append(began)
         return False
@@ -190,11 +230,38 @@ def test_a_terrible_day_costs_less_than_one_percent_if_nobody_is_silent(pattern:
     assert share >= 0.99, f"{share:.2%}"
 
 
-@pytest.mark.parametrize("pattern", ["flapping", "more down than up"])
-def test_a_terrible_day_with_silence_costs_a_little_more(pattern: str) -> None:
-    """While one probe waits for a silent provider nobody else may find out that it is well again; that is the price."""
-    _, share = day(pattern, 2, list(FAULTS))
-    assert share >= 0.97, f"{share:.2%}"
+def terrible_days(pattern: str, count: int) -> float:
+    """Return the share of three days together, with every fault: one day alone may be lucky."""
+    answerable = answered = 0
+    for seed in range(3):
+        chance = seeded((pattern, count, seed))
+        house = House([Outages.random(chance, list(FAULTS), *PATTERNS[pattern]) for _ in range(count)])
+        possible, got = house.run(arrivals(chance, 5.0))
+        answerable += possible
+        answered += got
+    return answered / answerable
+
+
+@pytest.mark.parametrize(("pattern", "count"), [("flapping", 3), ("more down than up", 2), ("more down than up", 3)])
+def test_a_terrible_day_with_silence_costs_less_than_one_percent_too(pattern: str, count: int) -> None:
+    """A probe may hang for 20 s, but those who have nobody else wait for what becomes of it."""
+    share = terrible_days(pattern, count)
+    assert share >= 0.99, f"{share:.2%}"
+
+
+@pytest.mark.parametrize(("silence_s", "least"), [(20.0, 0.985), (10.0, 0.99)])
+def test_two_that_flap_faster_than_a_silence_is_noticed_cost_as_much_as_that_takes(
+    silence_s: float, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one place where 99 % are out of reach, and why.
+
+    Nearly all who are lost here asked the first while it was well in the books, found it silent for 20 s, and then
+    found that the second, which was up when they came, had just gone down: it is up for 30 s in the mean. Whoever asks
+    one at a time and does not know who is up can only notice the silence sooner. Shorter probes change nothing.
+    """
+    monkeypatch.setitem(FAULTS, ErrorClass.TIMEOUT, silence_s)
+    share = terrible_days("flapping", 2)
+    assert share >= least, f"{share:.2%}"
 
 
 def test_a_first_provider_that_is_down_all_day_is_hardly_ever_asked_and_nobody_goes_without_an_answer() -> None:

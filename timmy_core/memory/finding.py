@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from timmy_core.clock import Clock
 from timmy_core.errors import StoreClosedError
+from timmy_core.memory.hurry import Hurrying
 from timmy_core.memory.meaning import Meaning
 from timmy_core.memory.model import Context, Match
 from timmy_core.store.engine import Store
@@ -41,6 +42,7 @@ class Finding:
         self._making = threading.Lock()
         self._search: Search | None = None
         self._vectors: Vectors | None = None
+        self._hurrying = Hurrying(meaning.embeddings)
         self._key: str | None = None
         self._closed = False
 
@@ -58,7 +60,8 @@ class Finding:
             self._index().forget(seqs)
 
     def close(self) -> None:
-        """End the index."""
+        """End the index, after the questions that are under way."""
+        self._hurrying.close()
         with self._making:
             self._closed = True
             if self._vectors is not None:
@@ -69,9 +72,8 @@ class Finding:
             if self._search is None:
                 from timmy_core.memory.search import Search
 
-                embeddings = self._meaning.embeddings
                 self._search = Search(
-                    self._store, self._clock, tokens=self._tokens, vectors=_Followed(self), embeddings=embeddings
+                    self._store, self._clock, tokens=self._tokens, vectors=_Followed(self), embeddings=self._hurrying
                 )
             search = self._search
         self._meaning.start()

@@ -5,6 +5,7 @@ The weights were measured, not felt; `tests/bench/memory.py` measures them again
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,26 +23,39 @@ Scores = NDArray[np.float64]
 _SATURATION: Final = 1.2  # of BM25: how soon a repeated word adds nothing
 _LENGTH: Final = 0.75  # of BM25: how much a long text counts less
 _CHARS: Final = 5.7  # characters of a word and what follows it
-_RANK: Final = 10  # of reciprocal ranks
+_USUAL_WORDS: Final = 22  # of a turn
+_MANY_WORDS: Final = 300  # beyond these length says nothing more
+_USUAL_ANSWERS: Final = 0.4  # how many turns follow a question
+_TAIL: Final = 80  # characters at the end of the turn before, where a question would stand
+_ASKS: Final = ("?", "\uff1f", "\u061f")  # of Europe, of China and Japan, of the Arabic scripts
 _ALIKE: Final = 0.6  # from this share of common words on, two entries say the same
 _REST: Final = re.compile(r"[^\W_]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What each part of a score counts; `columns` are the entry, the turn before, the turn after, date and speaker."""
+    """What each part of a score counts; the words' own score and the similarities are 0 to 1 among the candidates."""
 
-    columns: tuple[float, float, float, float] = (1.0, 0.5, 0.3, 0.5)
-    keyword: float = 1.0
-    sentence: float = 0.8
-    window: float = 0.6
-    length: float = 0.125
-    question: float = 0.2
-    ranks: float = 0.5
+    keyword: float = 1.0  # BM25 over the columns
+    sentence: float = 0.0  # the similarity of the best sentence
+    window: float = 0.0  # the similarity of the entry together with the turn before
+    coverage: float = 0.0  # how much of the question is found at all, in the entry or beside it
+    about: float = 0.0  # a word of the question is in the date or the speaker
+    length: float = 0.0  # a longer text tells more: the logarithm of its words
+    question: float = 0.0  # taken away from what is itself a question
+    answers: float = 0.0  # the turn before was a question, so this may answer it
     importance: float = 0.2
     recency: float = 0.0
     half_life_days: float = 30.0
     diversity: float = 0.5
+    columns: tuple[float, float, float, float] = (1.0, 0.5, 0.3, 0.5)  # the entry, turn before, turn after, about
+
+
+# Both were fitted to four conversations, each time judged on one that was left out: docs/reference/memory.md.
+WITH_VECTORS: Final = Weights(
+    sentence=0.55, window=1.0, coverage=0.95, about=0.14, length=0.19, question=0.23, answers=0.36
+)
+WORDS_ALONE: Final = Weights(coverage=0.5, about=0.19, length=0.13, question=0.14, answers=0.19)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,7 @@ class Candidate:
 
     seq: int
     document: int  # that it is a passage of; else itself
+    kind: str
     texts: tuple[str, str, str, str]  # of the columns
     importance: float
     age_days: float
@@ -59,12 +74,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A candidate with its score, and what each part added to it."""
+    """A candidate with its score, and what some parts added to it."""
 
     candidate: Candidate
     score: float
-    words: tuple[str, ...]
-    beside: tuple[str, ...]
     keyword: float
     recency: float | None
     importance: float | None
@@ -121,61 +134,85 @@ def _start(stem: str) -> str:
     return stem[:-1] if len(stem) > 3 else stem[:2]  # noqa: PLR2004 - short stems change more
 
 
-def rank(
-    candidates: Sequence[Candidate], terms: Sequence[Term], weights: Mapping[str, float], stems: Stems, by: Weights
-) -> list[Ranked]:
-    """Return the candidates, best first; of two that are as good, the newer."""
-    if not candidates:
-        return []
-    counting = Counting(terms, stems)
-    counting.count(text for one in candidates for text in one.texts)
-    keyword = _bm25(candidates, counting, weights, by.columns)
-    best = keyword.max()
-    keyword = by.keyword * (keyword / best if best > 0 else keyword)
-    recency = np.array([by.recency * 0.5 ** (max(0.0, one.age_days) / by.half_life_days) for one in candidates])
-    importance = np.array([by.importance * (one.importance - 0.5) for one in candidates])
-    score = keyword + _meaning(candidates, keyword, by) + _habits(candidates, by) + recency + importance
-    found = []
-    for place in np.lexsort(([-one.seq for one in candidates], -score)):
-        one = candidates[place]
-        words, beside = _explained(one, terms, counting)
-        found.append(
-            Ranked(
-                one, float(score[place]), words, beside, float(keyword[place]),
-                float(recency[place]) if by.recency else None, float(importance[place]) or None,
-            )
-        )  # fmt: skip
-    return found
+class Ranking:
+    """The candidates of one question, best first; of two that are as good, the newer.
 
+    Args:
+        candidates: what to compare.
+        terms: what was asked for.
+        tells: how much each term tells, by its stem.
+        stems: the tokenizer's stems.
+        by: what each part counts.
+    """
 
-def _bm25(
-    candidates: Sequence[Candidate], counting: Counting, weights: Mapping[str, float], columns: Sequence[float]
-) -> Scores:
-    sizes = np.array([sum(map(len, one.texts)) / _CHARS + 1 for one in candidates])
-    norm = _SATURATION * (1 - _LENGTH + _LENGTH * sizes / sizes.mean())
-    scores = np.zeros(len(candidates))
-    for place, one in enumerate(candidates):
-        often: dict[str, float] = {}
-        for column, text in zip(columns, one.texts, strict=True):
-            for stem, count in counting.of(text).items():
-                often[stem] = often.get(stem, 0.0) + column * count
-        scores[place] = sum(
-            weights.get(stem, 0.0) * count * (_SATURATION + 1) / (count + norm[place]) for stem, count in often.items()
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        terms: Sequence[Term],
+        tells: Mapping[str, float],
+        stems: Stems,
+        by: Weights,
+    ) -> None:
+        self._terms = terms
+        self._tells = tells
+        self._counting = Counting(terms, stems)
+        self._counting.count(text for one in candidates for text in one.texts)
+        self.ranked = self._rank(candidates, by) if candidates else []
+
+    def _rank(self, candidates: Sequence[Candidate], by: Weights) -> list[Ranked]:
+        keyword = by.keyword * self._bm25(candidates, by.columns) + self._found(candidates, by)
+        recency = np.array([by.recency * 0.5 ** (max(0.0, one.age_days) / by.half_life_days) for one in candidates])
+        importance = np.array([by.importance * (one.importance - 0.5) for one in candidates])
+        score = keyword + _meaning(candidates, by) + _habits(candidates, by) + recency + importance
+        order = np.lexsort(([-one.seq for one in candidates], -score))
+        parts = zip(
+            order.tolist(), *(part[order].tolist() for part in (score, keyword, recency, importance)), strict=True
         )
-    return scores
+        return [
+            Ranked(candidates[place], whole, words, late if by.recency else None, weight or None)
+            for place, whole, words, late, weight in parts
+        ]
+
+    def explain(self, one: Candidate) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the words of the question that an entry holds, and those that only the turns beside it hold."""
+        own, previous, next_, about = (self._counting.of(text) for text in one.texts)
+        held = tuple(term.text for term in self._terms if term.stem in own or term.stem in about)
+        beside = (term.text for term in self._terms if term.stem in previous or term.stem in next_)
+        return held, tuple(word for word in beside if word not in held)
+
+    def _bm25(self, candidates: Sequence[Candidate], columns: Sequence[float]) -> Scores:
+        sizes = np.array([sum(map(len, one.texts)) / _CHARS + 1 for one in candidates])
+        norms = (_SATURATION * (1 - _LENGTH + _LENGTH * sizes / sizes.mean())).tolist()
+        scores = np.zeros(len(candidates))
+        for place, (one, norm) in enumerate(zip(candidates, norms, strict=True)):
+            often: dict[str, float] = {}
+            for column, text in zip(columns, one.texts, strict=True):
+                for stem, count in self._counting.of(text).items():
+                    often[stem] = often.get(stem, 0.0) + column * count
+            scores[place] = sum(
+                self._tells[stem] * count * (_SATURATION + 1) / (count + norm) for stem, count in often.items()
+            )
+        best = scores.max()
+        return scores / best if best > 0 else scores
+
+    def _found(self, candidates: Sequence[Candidate], by: Weights) -> Scores:
+        """Return what it adds how much of the question is found, wherever it stands."""
+        scores = np.zeros(len(candidates))
+        whole = sum(self._tells.values()) or 1.0
+        for place, one in enumerate(candidates):
+            counts = [self._counting.of(text) for text in one.texts]
+            found = sum(self._tells[stem] for stem in set().union(*counts))
+            scores[place] = by.coverage * found / whole + (by.about if counts[3] else 0.0)
+        return scores
 
 
-def _meaning(candidates: Sequence[Candidate], keyword: Scores, by: Weights) -> Scores:
+def _meaning(candidates: Sequence[Candidate], by: Weights) -> Scores:
     """Return what similarity adds; nothing where no entry has a vector."""
     sentence = _known([one.sentence for one in candidates])
-    if sentence is None:
-        return np.zeros(len(candidates))
     window = _known([one.sentence if one.window is None else one.window for one in candidates])
-    assert window is not None  # noqa: S101 - as there is a sentence
-    ranks = sum(
-        (_RANK / (_RANK + _places(values)) for values in (keyword, sentence, window)), np.zeros(len(candidates))
-    )
-    return by.sentence * _spread(sentence) + by.window * _spread(window) + by.ranks * ranks / 3
+    if sentence is None or window is None:
+        return np.zeros(len(candidates))
+    return by.sentence * _spread(sentence) + by.window * _spread(window)
 
 
 def _known(values: Sequence[float | None]) -> Scores | None:
@@ -192,29 +229,17 @@ def _spread(values: Scores) -> Scores:
     return (values - low) / (high - low) if high > low else np.zeros(len(values))
 
 
-def _places(values: Scores) -> NDArray[np.int64]:
-    places = np.empty(len(values), np.int64)
-    places[np.argsort(-values, kind="stable")] = np.arange(len(values))
-    return places
-
-
 def _habits(candidates: Sequence[Candidate], by: Weights) -> Scores:
-    """Return what the form of a text says: a longer one tells more, and a question seldom answers one."""
-    words = np.array([one.texts[0].count(" ") + 1 for one in candidates])
-    asks = np.array([one.texts[0].rstrip().endswith(("?", "\uff1f", "\u061f")) for one in candidates])
-    # Beyond a few hundred words length says nothing more.
-    return by.length * np.log1p(np.minimum(words, 300)) - by.question * asks
-
-
-def _explained(one: Candidate, terms: Sequence[Term], counting: Counting) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    own, previous, next_, about = (counting.of(text) for text in one.texts)
-    held = [term for term in terms if _key(term) in own or _key(term) in about]
-    beside = [term for term in terms if term not in held and (_key(term) in previous or _key(term) in next_)]
-    return tuple(term.text for term in held), tuple(term.text for term in beside)
-
-
-def _key(term: Term) -> str:
-    return term.text if term.prefix else term.stem
+    """Return what the form of a turn says; a fact or a passage counts as a usual turn."""
+    scores = np.zeros(len(candidates))
+    for place, one in enumerate(candidates):
+        own, previous, _, _ = one.texts
+        turn = one.kind == "conversation"
+        words = min(own.count(" ") + 1, _MANY_WORDS) if turn else _USUAL_WORDS
+        answers = float("?" in previous[-_TAIL:]) if turn else _USUAL_ANSWERS
+        asks = turn and own.rstrip().endswith(_ASKS)
+        scores[place] = by.length * math.log1p(words) + by.answers * answers - by.question * asks
+    return scores
 
 
 def diverse(ranked: Sequence[Ranked], limit: int, by: Weights) -> list[Ranked]:

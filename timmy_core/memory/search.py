@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -18,7 +18,7 @@ from timmy_core.memory.filters import Filters, Scopes, scopes_of
 from timmy_core.memory.keywords import Hits, Keywords
 from timmy_core.memory.model import Context, Match, Why
 from timmy_core.memory.query import Query, parse
-from timmy_core.memory.rank import Candidate, Ranked, Weights, diverse, rank
+from timmy_core.memory.rank import WITH_VECTORS, WORDS_ALONE, Candidate, Ranked, Ranking, Weights, diverse
 from timmy_core.memory.rows import fetch_many
 from timmy_core.memory.split import merge_back
 from timmy_core.store.engine import Connection, Store
@@ -35,7 +35,7 @@ _GROWTH: Final = 4
 _DAY_US: Final = 86_400_000_000
 
 _READ: Final = """
-SELECT entry.seq, coalesce(entry.parent_seq, entry.seq), entry.importance, entry.created_at,
+SELECT entry.seq, coalesce(entry.parent_seq, entry.seq), entry.kind, entry.importance, entry.created_at,
     shown.own, shown.previous, shown.next, shown.about
 FROM json_each(?) AS wanted CROSS JOIN memory_entries AS entry ON entry.seq = wanted.value
 CROSS JOIN memory_indexed AS shown ON shown.seq = entry.seq
@@ -114,7 +114,7 @@ class Search:
         tokens: how many tokens a text has, for the model that will read a context.
         vectors: the index; None for words alone.
         embeddings: what turns questions into vectors; None for words alone.
-        weights: what each part of a score counts.
+        weights: what each part of a score counts; None for what was measured to be best.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Search:
         self._tokens = tokens
         self._vectors = vectors
         self._embeddings = embeddings
-        self._weights = weights or Weights()
+        self._weights = weights
         self._stems = Stems()
         self._keywords = Keywords()
 
@@ -172,10 +172,13 @@ class Search:
         vector = None
         if self._vectors is not None and self._embeddings is not None:
             vector = self._embeddings.embed_query(parsed.text, local_only=local_only)
-        by = replace(self._weights, recency=recency)
+        best = WORDS_ALONE if vector is None else WITH_VECTORS
+        by = replace(self._weights or best, recency=recency)
         asked = _Asked(parsed, vector, where, filters, now)
-        ranked = self._ranked(asked, limit, by)
-        return self._matches(diverse(ranked, limit, by), self._note(asked) if explain else None)
+        ranking = self._ranking(asked, limit, by)
+        chosen = diverse(_fitting(ranking.ranked), limit, by)
+        note = self._note(asked) if explain else ""
+        return self._matches(chosen, lambda one: _why(one, ranking, note) if explain else Why())
 
     def context(
         self,
@@ -201,21 +204,14 @@ class Search:
 
     # Candidates ----------------------------------------------------------------------------------------------
 
-    def _ranked(self, asked: _Asked, limit: int, by: Weights) -> list[Ranked]:
+    def _ranking(self, asked: _Asked, limit: int, by: Weights) -> Ranking:
         """Look at more and more candidates, until the filters leave enough of them or there are no more."""
         wanted = max(CANDIDATES, 4 * limit)
         while True:
             candidates, hits, complete = self._candidates(asked, wanted)
             if complete or len({one.document for one in candidates}) >= 2 * limit:
-                break
+                return Ranking(candidates, hits.terms, hits.weights, self._stems, by)
             wanted *= _GROWTH
-        ranked = rank(candidates, hits.terms, hits.weights, self._stems, by)
-        fitting = [one for one in ranked if one.words or one.beside or (one.candidate.sentence or 0.0) > _UNRELATED]
-        # Of a document its best passage alone, so that a long one does not keep the others out.
-        best: dict[int, Ranked] = {}
-        for one in fitting:
-            best.setdefault(one.candidate.document, one)
-        return list(best.values())
 
     def _candidates(self, asked: _Asked, wanted: int) -> tuple[list[Candidate], Hits, bool]:
         with self._store.read() as connection:
@@ -243,10 +239,10 @@ class Search:
             rows = connection.execute(query, (json.dumps(wanted), *asked.filters.values)).fetchall()
         now = to_us(asked.now)
         found = []
-        for seq, document, importance, created_at, *texts in rows:
+        for seq, document, kind, importance, created_at, *texts in rows:
             sentence, window = _similarity(similar.get(seq))
             age_days = (now - created_at) / _DAY_US
-            found.append(Candidate(seq, document, tuple(texts), importance, age_days, sentence, window))
+            found.append(Candidate(seq, document, kind, tuple(texts), importance, age_days, sentence, window))
         return found
 
     def _newest(self, filters: Filters, limit: int) -> list[Match]:
@@ -259,11 +255,11 @@ class Search:
 
     # Matches -------------------------------------------------------------------------------------------------
 
-    def _matches(self, ranked: Sequence[Ranked], note: str | None) -> list[Match]:
+    def _matches(self, ranked: Sequence[Ranked], why: Callable[[Ranked], Why]) -> list[Match]:
         with self._store.read() as connection:
             entries = fetch_many(connection, [one.candidate.seq for one in ranked])
             matches = [
-                Match(entries[one.candidate.seq], one.score, Why() if note is None else _why(one, note))
+                Match(entries[one.candidate.seq], one.score, why(one))
                 for one in ranked
                 if one.candidate.seq in entries  # else it was forgotten just now
             ]
@@ -286,10 +282,20 @@ def _similarity(near: Near | None) -> tuple[float | None, float | None]:
     return max(inside, default=None), near.window
 
 
-def _why(one: Ranked, note: str) -> Why:
+def _fitting(ranked: Sequence[Ranked]) -> list[Ranked]:
+    """Leave out what only happens to be there, and of a document all but its best passage."""
+    best: dict[int, Ranked] = {}
+    for one in ranked:
+        if one.keyword > 0 or (one.candidate.sentence or 0.0) > _UNRELATED:
+            best.setdefault(one.candidate.document, one)
+    return list(best.values())
+
+
+def _why(one: Ranked, ranking: Ranking, note: str) -> Why:
+    words, beside = ranking.explain(one.candidate)
     return Why(
-        words=one.words, keyword=one.keyword, similarity=one.candidate.sentence, window=one.candidate.window,
-        neighbours=one.beside, recency=one.recency, importance=one.importance, note=note,
+        words=words, keyword=one.keyword, similarity=one.candidate.sentence, window=one.candidate.window,
+        neighbours=beside, recency=one.recency, importance=one.importance, note=note,
     )  # fmt: skip
 
 
