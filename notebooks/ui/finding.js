@@ -55,6 +55,9 @@ function marked(text, words) {
   return { pieces, first };
 }
 
+// In one paragraph the signs of Markdown only disturb; the whole entry is shown as it is.
+const plain = ({ kind, text }) => (kind === "document" ? text.replace(/^\s{0,3}#{1,6}\s+(.*)$/gm, "$1.").replace(/\*\*|`/g, "") : text);
+
 function snippet(text, words) {
   const { first } = marked(text, words);
   if (text.length <= SNIPPET) return marked(text, words).pieces;
@@ -216,7 +219,7 @@ class Finding {
     if (row.ended) about.append(element("span", "tw-hit-ended", `held until ${day(row.ended)}`));
     const when = element("time", "tw-muted", day(row.ts)); when.title = new Date(row.ts).toLocaleString();
     about.append(when);
-    const text = element("p", "tw-hit-text"); text.append(...snippet(row.text, row.words));
+    const text = element("p", "tw-hit-text"); text.append(...snippet(plain(row), row.words));
     head.append(about, text);
     if (row.why) head.append(this.why(row, best));
     head.onclick = () => { if (String(getSelection())) return; if (hit.classList.contains("tw-open")) this.shut(hit); else this.open(hit); };

@@ -247,8 +247,8 @@ def health(timmy: Timmy, held: Held) -> str:
 
 def index_states(timmy: Timmy) -> Sequence[Any]:
     """Return how each scope that is open is searched by meaning; none where no vectors are in use."""
-    vectors = getattr(timmy, "vectors", None)
-    return vectors.states() if vectors is not None else ()
+    states = getattr(timmy.memory.finder, "states", None)
+    return states() if states is not None else ()
 
 
 def _index(state: Any) -> str:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from timmy_core.errors import TimmyError
 from timmy_core.memory import overview
 from timmy_core.memory.embedding_rows import Cursor, Made, lacking, save, take_over
 from timmy_core.memory.model import Match, Passage, Why
+from timmy_core.memory.model_files import Progress
 from timmy_core.timmy import Timmy
 from ui import carrying, chat, filters, finding, keeping, knowing, memory_charts, remembered
 
@@ -168,6 +170,28 @@ def test_the_switch_of_a_session_says_what_it_means(empty: Timmy) -> None:
     assert "nothing is remembered" in done(empty, action="switch", session="default", enabled=False)["words"]
     assert not empty.switches.get("default").enabled
     assert "but for the session default" in remembered.notes(remembered.look(empty))
+
+
+def test_an_installation_says_how_far_it_is_once_a_percent_and_can_be_stopped() -> None:
+    def install(*, on_progress: Any, stop: Any) -> str:
+        for thousandth in range(1001):
+            on_progress(Progress("fetching", thousandth * 1000, 1_000_000))
+        on_progress(Progress("done", 1_000_000, 1_000_000))
+        if stop():
+            message = "it was stopped"
+            raise TimmyError(message)
+        return "hub"
+
+    timmy: Any = SimpleNamespace(meaning=SimpleNamespace(install=install))
+    sent: list[Any] = []
+    stop = threading.Event()
+    keeping.carry_out(sent.append, timmy, {"action": "install"}, "a test", stop)
+    assert [one["percent"] for one in sent[:-1]] == list(range(101))
+    assert sent[50]["words"] == "Fetching all-MiniLM-L6-v2: 500 kB of 1.0 MB"
+    assert "is installed, from hub" in sent[-1]["words"]
+    stop.set()
+    keeping.carry_out(sent.append, timmy, {"action": "install"}, "a test", stop)
+    assert (sent[-1]["state"], sent[-1]["words"]) == ("bad", "That did not work: it was stopped")
 
 
 # The search --------------------------------------------------------------------------------------------------

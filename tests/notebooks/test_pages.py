@@ -141,7 +141,7 @@ def test_an_event_is_proven_and_the_proof_can_be_taken_away(page: Load, used: Ti
 def test_a_trace_in_the_address_is_drawn_as_a_waterfall(page: Load, used: Timmy) -> None:
     trace_id = used.events.list(type="chat.asked", limit=1)[0].trace_id
     text = page("events").trace_card(used, trace_id, 0)
-    assert "A trace of 3 events" in text
+    assert "A trace of 5 events" in text
     assert text.count("tw-trace-lane") == 3
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from timmy_core.errors import ProviderError, RouterError
 from timmy_core.events.log import EventLog
-from timmy_core.router import report
+from timmy_core.router import report, tallies
 from timmy_core.router.breaker import Snapshot, Transition
 from timmy_core.router.cascade import Cascade, Limits
 from timmy_core.router.chat import Attempt, Completion, Usage
@@ -375,6 +375,29 @@ def test_a_report_is_right_after_the_clock_was_set_back(store: Store, metrics: M
     assert metrics.report(since=begin - timedelta(hours=3)).lines[0].cost_microusd == 7
     assert metrics.report(since=begin - timedelta(minutes=90)).lines[0].cost_microusd == 3
     assert metrics.report(since=begin - timedelta(hours=9), until=begin).lines[0].cost_microusd == 6
+
+
+@pytest.mark.parametrize("by", ["model", "provider", "agent"])
+def test_a_report_from_what_was_counted_before_is_the_same(
+    store: Store, metrics: Metrics, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, by: report.By
+) -> None:
+    monkeypatch.setattr(tallies, "_BLOCK", 4)
+    begin = clock.now()
+    for n in range(30):
+        outcome, error = ("failed", "server_error") if n % 7 == 0 else ("completed", None)
+        one = record(
+            "ab"[n % 2], outcome=outcome, error=error, latency_ms=float(n * 37 % 30), cost=n, agent_id="cd"[n % 3 % 2]
+        )
+        metrics.attempted(one, None)
+        flush(store)
+        clock.advance(1)
+        if n % 5 == 0:  # figures of blocks that are full are kept from here on
+            assert metrics.report(by=by).attempts == n + 1
+    for first, last in ((0, 30), (3, 30), (4, 29), (8, 24), (9, 10), (1, 27)):
+        since, until = begin + timedelta(seconds=first), begin + timedelta(seconds=last)
+        told = metrics.report(since=since, until=until, by=by)
+        assert told == report.read_report(store, tallies.Tallies(), since, until, by)
+        assert sum(line.cost_microusd for line in told.lines) == sum(range(first, last))
 
 
 def test_a_report_of_a_wrong_time_says_what_is_wrong(metrics: Metrics, clock: FakeClock) -> None:

@@ -1,8 +1,8 @@
 """Which entries hold words of a question: numbers only, bounded, the most telling words first.
 
-FTS5 could rank them by itself, but looks through all that hold any of the words to do so, in every scope: 60 ms among
-100,000 entries. Here the rare words name the candidates, and the common ones only say which of these come first. Only
-candidates are read; `rank` compares them in full.
+FTS5 could rank them by itself, but to do so looks at every entry of every scope that holds any of the words: 60 ms
+among 100,000 entries. Here the rare words name the candidates, and the common ones only say which of these come first.
+Only candidates are read; `rank` compares them in full.
 """
 
 from __future__ import annotations
@@ -20,30 +20,47 @@ from timmy_core.memory.query import Query, Term, begins
 from timmy_core.store.engine import Connection
 
 Numbers = NDArray[np.int64]
+Scores = NDArray[np.float64]
 
 SCANNED: Final = 100_000  # entries that are looked through for text without spaces, the newest
-_LISTED: Final = 20_000  # entries of one word, the newest, when all words are common
-_SMALL: Final = 2_000  # a word in so few entries is counted anew each time
+_RARE: Final = 2_500  # a word in so many entries is listed whole, each time
+_PER_ROW: Final = 50  # numbers that are listed for each entry that is wanted
 _DRIFT: Final = 0.02  # how much a store may grow before common words are counted anew
 _COUNTS: Final = 20_000  # counts that are remembered
 _OWN: Final = 0.5  # the share that standing in the entry itself adds to standing in it or beside it
+_COMMON: Final = 2  # common words that have a say in who is a candidate
 
 _HEAD: Final = "SELECT coalesce(max(seq), 0) FROM memory_entries"
 _COUNT: Final = "SELECT count(*) FROM memory_words WHERE memory_words MATCH ?"
-_LIST: Final = "SELECT rowid FROM memory_words WHERE memory_words MATCH ? ORDER BY rowid DESC LIMIT ?"
+_LIST: Final = """
+SELECT rowid FROM memory_words WHERE memory_words MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Hits:
     """Entries that hold words of a question, the most promising first.
 
-    `weights` is what each term tells (its inverse frequency); `complete` says that there are no further entries.
+    `weights` is what each term tells, by its stem (its inverse frequency); `complete` says that there are no others.
     """
 
     terms: tuple[Term, ...]
     weights: dict[str, float]
     seqs: list[int]
     complete: bool
+
+
+@dataclass(slots=True)
+class _Posting:
+    """A term, in how many entries it is, and which: of a common one perhaps only the newest, or none yet."""
+
+    term: Term
+    count: int
+    holders: Numbers | None
+
+    @property
+    def complete(self) -> bool:
+        return self.holders is not None and len(self.holders) == self.count
 
 
 class Keywords:
@@ -54,56 +71,76 @@ class Keywords:
 
     def total(self, connection: Connection, scopes: Scopes) -> int:
         """Return about how many entries the scopes hold."""
-        head = connection.execute(_HEAD).fetchone()[0]
-        return self._count(connection, head, ("entries", scopes.names), *_entries(scopes))
+        condition, names = scopes.condition()
+        query = f"SELECT count(*) FROM memory_entries AS entry WHERE {condition}"  # noqa: S608 - values are bound
+        return self._count(connection, ("entries", scopes.names), query, names)
 
     def find(
         self, connection: Connection, query: Query, scopes: Scopes, *, rows: int, allowed: Numbers | None = None
     ) -> Hits:
-        """Return up to `rows` entries that hold at least one term."""
-        head = connection.execute(_HEAD).fetchone()[0]
-        total = self._count(connection, head, ("entries", scopes.names), *_entries(scopes))
-        counted = [self._counted(connection, head, term, scopes) for term in query.terms if not term.piece]
-        weights = {term.stem: _weight(total, count) for term, count in counted}
-        lists, complete = _lists(connection, sorted(counted, key=lambda pair: pair[1]), scopes, rows)
-        for term in query.pieces:
-            holders = _scan(connection, term, scopes)
-            weights[term.stem] = _weight(total, len(holders))
-            lists.append((term, holders))
-        seqs, scores = _sum(lists, weights)
+        """Return up to `rows` entries that hold at least one term; none but allowed ones, where these are given."""
+        total = self.total(connection, scopes)
+        words = _Words(connection, scopes, allowed)
+        postings = [self._posting(words, term) for term in query.terms if not term.piece]
+        pieces = [_scanned(connection, term, scopes) for term in query.pieces]
+        weights = {one.term.stem: _weight(total, one.count) for one in (*postings, *pieces)}
+        listed = _choose(words, postings, rows) + pieces
+        seqs, scores = _sum(listed, weights)
         if allowed is not None:
-            seqs, scores = _keep(seqs, scores, allowed)
+            kept = np.isin(seqs, allowed)
+            seqs, scores = seqs[kept], scores[kept]
+        complete = len(listed) == len(weights) and all(one.complete for one in listed) and len(seqs) <= rows
         if len(seqs) > rows:
-            scores = _refine(connection, [term for term, _ in counted], lists, weights, seqs, scores, scopes)
-            complete = False
+            scores = _refined(words, postings, weights, seqs, scores)
         order = np.lexsort((-seqs, -scores))[:rows]
-        terms = (*(term for term, _ in counted), *query.pieces)
-        return Hits(terms, weights, seqs[order].tolist(), complete)
+        return Hits(tuple(one.term for one in (*postings, *pieces)), weights, seqs[order].tolist(), complete)
 
-    def _counted(self, connection: Connection, head: int, term: Term, scopes: Scopes) -> tuple[Term, int]:
-        """Return how many entries hold a term; one that none holds may be the beginning of a word."""
-        count = self._count(connection, head, (term.match, scopes.names), _COUNT, [scopes.within(term.match)])
-        if count or term.prefix or len(term.text) < 2:  # noqa: PLR2004 - one letter begins too many
-            return term, count
-        longer = begins(term)
-        return longer, self._count(
-            connection, head, (longer.match, scopes.names), _COUNT, [scopes.within(longer.match)]
-        )
+    def _posting(self, words: _Words, term: Term) -> _Posting:
+        """Return where a term is; what stands nowhere may be the beginning of a word that is still being typed."""
+        count = self._known(words.connection, (term.match, words.scopes.names))
+        if count is not None:
+            return _Posting(term, count, None)
+        holders = words.listed(term.match, _RARE + 1, everywhere=True)
+        if not len(holders) and not term.prefix and len(term.text) > 1:
+            return self._posting(words, begins(term))
+        if len(holders) <= _RARE:
+            return _Posting(term, len(holders), holders)
+        key = (term.match, words.scopes.names)
+        return _Posting(term, self._count(words.connection, key, _COUNT, [words.scopes.within(term.match)]), None)
 
-    def _count(self, connection: Connection, head: int, key: tuple[Any, ...], query: str, values: Sequence[Any]) -> int:
+    def _known(self, connection: Connection, key: tuple[Any, ...]) -> int | None:
+        """Return a count that is still about right, of what is common; what is rare is counted each time."""
         known = self._counts.get(key)
-        if known is not None and known[0] > _SMALL and abs(head - known[1]) <= _DRIFT * known[0]:
-            return known[0]
+        if known is None or known[0] <= _RARE:
+            return None
+        head = connection.execute(_HEAD).fetchone()[0]
+        return known[0] if abs(head - known[1]) <= _DRIFT * known[0] else None
+
+    def _count(self, connection: Connection, key: tuple[Any, ...], query: str, values: Sequence[Any]) -> int:
+        known = self._known(connection, key)
+        if known is not None:
+            return known
         count: int = connection.execute(query, values).fetchone()[0]
         if len(self._counts) >= _COUNTS:
             self._counts = {}
-        self._counts[key] = (count, head)
+        self._counts[key] = (count, connection.execute(_HEAD).fetchone()[0])
         return count
 
 
-def _entries(scopes: Scopes) -> tuple[str, list[str]]:
-    condition, values = scopes.condition()
-    return f"SELECT count(*) FROM memory_entries AS entry WHERE {condition}", values  # noqa: S608 - values are bound
+class _Words:
+    """Asks FTS5 within the scopes, and between the first and the last entry that is allowed."""
+
+    def __init__(self, connection: Connection, scopes: Scopes, allowed: Numbers | None) -> None:
+        self.connection = connection
+        self.scopes = scopes
+        some = allowed is not None and len(allowed) > 0
+        self._between = (int(allowed[0]), int(allowed[-1])) if some and allowed is not None else (0, 1 << 62)
+
+    def listed(self, match: str, limit: int, *, everywhere: bool = False) -> Numbers:
+        """Return entries, the newest first; `everywhere` asks for those that are not allowed too, to be counted."""
+        between = (0, 1 << 62) if everywhere else self._between
+        rows = self.connection.execute(_LIST, (self.scopes.within(match), *between, limit)).fetchall()
+        return np.array(rows, np.int64).reshape(-1)
 
 
 def _weight(total: int, count: int) -> float:
@@ -111,74 +148,55 @@ def _weight(total: int, count: int) -> float:
     return math.log1p((max(total, count) - count + 0.5) / (count + 0.5))
 
 
-def _lists(
-    connection: Connection, counted: Sequence[tuple[Term, int]], scopes: Scopes, rows: int
-) -> tuple[list[tuple[Term, Numbers]], bool]:
-    """Return the entries of the rarest terms: of enough terms to have `rows`, and of all that cost little."""
-    found: list[tuple[Term, Numbers]] = []
-    complete, total = True, 0
-    for term, count in counted:
-        if total >= rows and total + count > 30 * rows:
-            complete = False
-            continue
-        found.append((term, _listed(connection, scopes.within(term.match), max(_LISTED, 30 * rows))))
-        complete &= count <= max(_LISTED, 30 * rows)
-        total += count
-    return found, complete
+def _choose(words: _Words, postings: Sequence[_Posting], rows: int) -> list[_Posting]:
+    """Return the rarest terms, listed: as many as there is budget for, and enough to have `rows` in any case."""
+    chosen: list[_Posting] = []
+    budget = _PER_ROW * rows
+    used = 0
+    for one in sorted(postings, key=lambda one: one.count):
+        if used >= rows and used + one.count > budget:
+            break
+        if one.holders is None:
+            one.holders = words.listed(one.term.match, budget)
+        chosen.append(one)
+        used += len(one.holders)
+    return chosen
 
 
-def _listed(connection: Connection, match: str, limit: int) -> Numbers:
-    rows = connection.execute(_LIST, (match, limit)).fetchall()
-    return np.fromiter((row[0] for row in rows), np.int64, len(rows))
-
-
-def _scan(connection: Connection, term: Term, scopes: Scopes) -> Numbers:
+def _scanned(connection: Connection, term: Term, scopes: Scopes) -> _Posting:
     """Return the entries that hold a piece of text anywhere, among the newest of the scopes."""
     condition, values = scopes.condition()
     newest = (
         "SELECT seq, text FROM memory_entries AS entry "  # noqa: S608 - values are bound
         f"WHERE state = 'stored' AND parts = 0 AND {condition} ORDER BY seq DESC LIMIT ?"
     )
-    rows = connection.execute(
-        f"SELECT seq FROM ({newest}) WHERE instr(lower(text), ?)",  # noqa: S608 - values are bound
-        (*values, SCANNED, term.stem),
-    ).fetchall()
-    return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+    query = f"SELECT seq FROM ({newest}) WHERE instr(lower(text), ?)"  # noqa: S608 - values are bound
+    rows = connection.execute(query, (*values, SCANNED, term.stem)).fetchall()
+    return _Posting(term, len(rows), np.array(rows, np.int64).reshape(-1))
 
 
-def _sum(lists: Sequence[tuple[Term, Numbers]], weights: dict[str, float]) -> tuple[Numbers, NDArray[np.float64]]:
+def _sum(listed: Sequence[_Posting], weights: dict[str, float]) -> tuple[Numbers, Scores]:
     """Return every entry once, with the weights of what it holds added up."""
+    lists = [(weights[one.term.stem], one.holders) for one in listed if one.holders is not None]
     if not lists:
         return np.empty(0, np.int64), np.empty(0)
-    every = np.concatenate([holders for _, holders in lists])
-    added = np.repeat([weights[term.stem] for term, _ in lists], [len(holders) for _, holders in lists])
-    seqs, places = np.unique(every, return_inverse=True)
+    seqs, places = np.unique(np.concatenate([holders for _, holders in lists]), return_inverse=True)
+    added = np.repeat([weight for weight, _ in lists], [len(holders) for _, holders in lists])
     return seqs, np.bincount(places, added, len(seqs))
 
 
-def _keep(seqs: Numbers, scores: NDArray[np.float64], allowed: Numbers) -> tuple[Numbers, NDArray[np.float64]]:
-    kept = np.isin(seqs, allowed)
-    return seqs[kept], scores[kept]
-
-
-def _refine(
-    connection: Connection,
-    terms: Sequence[Term],
-    lists: Sequence[tuple[Term, Numbers]],
-    weights: dict[str, float],
-    seqs: Numbers,
-    scores: NDArray[np.float64],
-    scopes: Scopes,
-) -> NDArray[np.float64]:
+def _refined(
+    words: _Words, postings: Sequence[_Posting], weights: dict[str, float], seqs: Numbers, scores: Scores
+) -> Scores:
     """Tell apart entries that hold the same rare words: do these stand in the entry itself, and which common ones?"""
-    listed = {term.stem for term, _ in lists}
-    rare = [term for term in terms if term.stem in listed]
-    for term in rare:
-        own = _listed(connection, scopes.within(term.own), len(seqs))
-        scores = scores + _OWN * weights[term.stem] * np.isin(seqs, own)
-    together = " OR ".join(term.match for term in rare)
-    common = sorted((term for term in terms if term.stem not in listed), key=lambda term: -weights[term.stem])
-    for term in common[:4] if rare else ():
-        both = _listed(connection, scopes.within(f"({together}) AND {term.match}"), 2 * len(seqs))
-        scores = scores + weights[term.stem] * np.isin(seqs, both)
+    rare = [one.term for one in postings if one.holders is not None]
+    if not rare:
+        return scores
+    own = words.listed(" OR ".join(f"({term.own})" for term in rare), 2 * len(seqs))
+    scores = scores * (1 + _OWN * np.isin(seqs, own))
+    together = " OR ".join(f"({term.match})" for term in rare)
+    common = sorted((one for one in postings if one.holders is None), key=lambda one: one.count)
+    for one in common[:_COMMON]:
+        both = words.listed(f"({together}) AND ({one.term.match})", 2 * len(seqs))
+        scores = scores + weights[one.term.stem] * np.isin(seqs, both)
     return scores

@@ -28,8 +28,8 @@ Vector = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
 MAX_LIMIT: Final = 1_000
-CANDIDATES: Final = 100  # entries that are read and compared in full, unless filters leave too few
-_NEAR: Final = 60  # of those, at least so many by their meaning
+CANDIDATES: Final = 64  # entries that are read and compared in full, unless filters leave too few
+_NEAR: Final = 48  # of those, at least so many by their meaning
 _UNRELATED: Final = 0.15  # an entry without a word of the question has to be nearer than this
 _GROWTH: Final = 4
 _DAY_US: Final = 86_400_000_000

@@ -24,6 +24,7 @@ from timmy_core.router.chat import Attempt, Failure, Message
 from timmy_core.router.content import Keeper, Mode, canonical, canonical_answer, digest_of
 from timmy_core.router.record import AttemptRecord, CircuitRecord, Origin, UnansweredRecord
 from timmy_core.router.report import By, Move, Report, percentile_ms, read_report, read_timeline
+from timmy_core.router.tallies import Tallies
 from timmy_core.settings import Settings
 from timmy_core.store.engine import Connection, Store
 
@@ -109,6 +110,7 @@ class Metrics:
         self._store = store
         self._events = events
         self._keeper = Keeper(events, blobs)
+        self._tallies = Tallies()
         self.content: Mode = content
 
     def configure(self, settings: Settings) -> None:
@@ -188,7 +190,7 @@ class Metrics:
         Raises:
             RouterError: the time or `by` is wrong.
         """
-        return read_report(self._store, since, until or self._events.clock.now(), by)
+        return read_report(self._store, self._tallies, since, until or self._events.clock.now(), by)
 
     def timeline(self, provider: str, *, since: datetime | None = None, limit: int = 200) -> list[Move]:
         """Return the latest moves of a provider's circuits, oldest first, as the log tells them."""

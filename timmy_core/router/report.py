@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 from timmy_core.clock import to_us
 from timmy_core.errors import RouterError
 from timmy_core.events.log import MAX_LIST, EventLog
 from timmy_core.events.model import Event, iso
-from timmy_core.router.attempt import FAULTS
+from timmy_core.router.tallies import By, Key, Tallies, Tally
 from timmy_core.store.engine import Store
 
-By = Literal["model", "provider", "agent"]
+__all__ = ["MAX_ROWS", "By", "Line", "Move", "Report", "percentile_ms", "read_report", "read_timeline"]
 
 MAX_ROWS: Final = 100_000
 """The newest attempts that one report looks at; `complete` says whether that was all of them."""
@@ -27,11 +26,6 @@ _BOUNDS: Final = """
 SELECT coalesce(min(id), 0), coalesce(max(id), -1), count(*) FROM (
     SELECT id FROM provider_metrics WHERE ts >= :since AND ts < :until ORDER BY ts DESC LIMIT :rows
 )"""
-_ROWS: Final = """
-SELECT provider, model, coalesce(agent_id, ''), outcome, error_class, why, latency_us, first_token_us, input_tokens,
-       output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, estimated, cost_microusd
-FROM provider_metrics WHERE id BETWEEN :first AND :last AND ts >= :since AND ts < :until"""
-_AT_ONCE: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +108,7 @@ class Move:
         return {**dataclasses.asdict(self), "at": iso(self.at), "open_until": until}
 
 
-def read_report(store: Store, since: datetime | None, until: datetime, by: By) -> Report:
+def read_report(store: Store, tallies: Tallies, since: datetime | None, until: datetime, by: By) -> Report:
     """Read a report.
 
     Raises:
@@ -131,109 +125,46 @@ def read_report(store: Store, since: datetime | None, until: datetime, by: By) -
     if asked["since"] >= asked["until"]:
         message = f"the time from {iso(since)} to {iso(until)} is empty; since has to lie before until"
         raise RouterError(message)
-    # Counted here and not in SQL, which would sort all of it three times while the read holds up the checkpoints.
-    sums: dict[tuple[str, str, str], _Sum] = {}
+    # Percentiles in SQL would sort all of it three times while the read holds up the checkpoints.
     with store.read() as connection:
         first, last, rows = connection.execute(_BOUNDS, asked).fetchone()
-        found = connection.execute(_ROWS, {**asked, "first": first, "last": last})
-        while some := found.fetchmany(_AT_ONCE):
-            for row in some:
-                key = _key(row, by)
-                if key not in sums:
-                    sums[key] = _Sum()
-                sums[key].add(row)
-    lines = [group.line(key) for key, group in sums.items()]
+        found = tallies.read(connection, by, (first, last), (asked["since"], asked["until"]))
+    lines = [_line(key, tally) for key, tally in found.items()]
     lines.sort(key=lambda line: (-line.cost_microusd, -line.attempts, line.provider, line.model, line.agent_id))
     attempts = sum(line.attempts for line in lines)
     return Report(since, until, by, tuple(lines), attempts, complete=rows < MAX_ROWS)
 
 
-def _key(row: Sequence[Any], by: By) -> tuple[str, str, str]:
-    if by == "model":
-        return row[0], row[1], ""
-    return (row[0], "", "") if by == "provider" else ("", "", row[2])
-
-
-class _Sum:
-    """What a line adds up."""
-
-    __slots__ = (
-        "cost",
-        "errors",
-        "estimated",
-        "faults",
-        "first",
-        "latencies",
-        "outcomes",
-        "said",
-        "tokens",
-        "took_us",
-        "unpriced",
-        "whys",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.outcomes: Counter[str] = Counter()
-        self.errors: Counter[str] = Counter()
-        self.whys: Counter[str] = Counter()
-        self.latencies: list[int] = []
-        self.first: list[int] = []
-        self.tokens = [0, 0, 0, 0, 0]  # input, output, cached, written to a cache, thought
-        self.faults = self.estimated = self.cost = self.unpriced = self.said = self.took_us = 0
-
-    def add(self, row: Sequence[Any]) -> None:
-        outcome, error, why, latency_us, first_us, *_ = row[3:]
-        self.outcomes[outcome] += 1
-        self.whys[why] += 1
-        if error is not None:
-            self.errors[error] += 1
-            self.faults += outcome == "failed" and error in FAULTS
-        if outcome == "completed":
-            self.latencies.append(latency_us)
-            if first_us is not None:
-                self.first.append(first_us)
-            if row[9] is not None:
-                self.said += row[9]
-                self.took_us += latency_us
-        for index, count in enumerate(row[8:13]):
-            if count:
-                self.tokens[index] += count
-        self.estimated += row[13]
-        if row[14] is None:
-            self.unpriced += 1
-        else:
-            self.cost += row[14]
-
-    def line(self, key: tuple[str, str, str]) -> Line:
-        latencies, first, completed = sorted(self.latencies), sorted(self.first), self.outcomes["completed"]
-        return Line(
-            provider=key[0],
-            model=key[1],
-            agent_id=key[2],
-            attempts=self.outcomes.total(),
-            completed=completed,
-            failed=self.outcomes["failed"],
-            cancelled=self.outcomes["cancelled"],
-            retries=self.whys["retry"],
-            hedges=self.whys["hedge"],
-            availability=completed / (completed + self.faults) if completed + self.faults else None,
-            p50_ms=percentile_ms(latencies, 50),
-            p95_ms=percentile_ms(latencies, 95),
-            p99_ms=percentile_ms(latencies, 99),
-            first_token_p50_ms=percentile_ms(first, 50),
-            first_token_p95_ms=percentile_ms(first, 95),
-            first_token_p99_ms=percentile_ms(first, 99),
-            tokens_per_s=self.said * 1e6 / self.took_us if self.took_us else None,
-            input_tokens=self.tokens[0],
-            output_tokens=self.tokens[1],
-            cached_tokens=self.tokens[2],
-            cache_write_tokens=self.tokens[3],
-            reasoning_tokens=self.tokens[4],
-            estimated=self.estimated,
-            cost_microusd=self.cost,
-            unpriced=self.unpriced,
-            errors=dict(self.errors.most_common()),
-        )
+def _line(key: Key, tally: Tally) -> Line:
+    latencies, first, completed = sorted(tally.latencies), sorted(tally.first), tally.outcomes["completed"]
+    return Line(
+        provider=key[0],
+        model=key[1],
+        agent_id=key[2],
+        attempts=tally.outcomes.total(),
+        completed=completed,
+        failed=tally.outcomes["failed"],
+        cancelled=tally.outcomes["cancelled"],
+        retries=tally.whys["retry"],
+        hedges=tally.whys["hedge"],
+        availability=completed / (completed + tally.faults) if completed + tally.faults else None,
+        p50_ms=percentile_ms(latencies, 50),
+        p95_ms=percentile_ms(latencies, 95),
+        p99_ms=percentile_ms(latencies, 99),
+        first_token_p50_ms=percentile_ms(first, 50),
+        first_token_p95_ms=percentile_ms(first, 95),
+        first_token_p99_ms=percentile_ms(first, 99),
+        tokens_per_s=tally.said * 1e6 / tally.took_us if tally.took_us else None,
+        input_tokens=tally.tokens[0],
+        output_tokens=tally.tokens[1],
+        cached_tokens=tally.tokens[2],
+        cache_write_tokens=tally.tokens[3],
+        reasoning_tokens=tally.tokens[4],
+        estimated=tally.estimated,
+        cost_microusd=tally.cost,
+        unpriced=tally.unpriced,
+        errors=dict(tally.errors.most_common()),
+    )
 
 
 def read_timeline(events: EventLog, provider: str, since: datetime | None, limit: int) -> list[Move]:
