@@ -200,7 +200,10 @@ class Finding {
     let words = "";
     if (problem) words = problem;
     else if (query.text && !rows.length) words = `Nothing fits “${query.text}”${filtered ? " with these filters" : ""}.${note ? "" : " Fewer words may find more."}`;
-    else if (query.text) words = `${rows.length === 1 ? "One fits" : `The ${rows.length} that fit best; what repeats one above it comes later`}, in ${took_ms < 1000 ? `${Math.max(1, Math.round(took_ms))} ms` : `${(took_ms / 1000).toFixed(1)} s`}`;
+    else if (query.text) {
+      const took = took_ms < 1000 ? `${Math.max(1, Math.round(took_ms))} ms` : `${(took_ms / 1000).toFixed(1)} s`;
+      words = rows.length === 1 ? `One entry fits; found in ${took}` : `The ${rows.length} that fit best, in ${took}; what repeats one above comes later`;
+    }
     else if (!rows.length) words = filtered ? "No entry with these filters." : "";
     else words = `${number(total)} ${total === 1 ? "entry" : "entries"}${filtered ? " with these filters" : ""}, newest first`;
     this.said.replaceChildren(words, ...(note ? [element("span", "tw-muted", ` · ${note}`)] : []));

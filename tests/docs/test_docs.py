@@ -266,7 +266,7 @@ def test_the_examples_that_steer_the_cascade_run(home: Path) -> None:
     assert printed.splitlines() == ["x open", "['provider.closed', 'provider.isolated']"]
 
 
-def test_the_examples_about_memory_run(home: Path) -> None:
+def test_the_examples_of_a_memory_in_use_run(home: Path) -> None:
     printed = run(DOCS / "how-to" / "give-timmy-a-memory.md", home)
     assert printed.splitlines() == ["fact The bicycle is in the cellar"]
 

@@ -142,7 +142,7 @@ def test_a_trace_in_the_address_is_drawn_as_a_waterfall(page: Load, used: Timmy)
     trace_id = used.events.list(type="chat.asked", limit=1)[0].trace_id
     text = page("events").trace_card(used, trace_id, 0)
     assert "A trace of 5 events" in text
-    assert text.count("tw-trace-lane") == 3
+    assert text.count("tw-trace-lane") == 5
 
 
 # A view taken further ------------------------------------------------------------------------------------------

@@ -57,6 +57,9 @@ class Scopes:
         return [row[0] for row in connection.execute(_SCOPES)]
 
 
+EVERYWHERE: Final = Scopes(None)
+
+
 def scopes_of(scopes: Sequence[str] | None, agent_id: str | None, session: str | None) -> Scopes:
     """Return where a search looks: as named, else what is shared and what the agent and the session own, else all.
 
@@ -65,7 +68,7 @@ def scopes_of(scopes: Sequence[str] | None, agent_id: str | None, session: str |
     """
     if scopes is None:
         if agent_id is None and session is None:
-            return Scopes(None)
+            return EVERYWHERE
         own = [agent_scope(agent_id)] if agent_id is not None else []
         own += [session_scope(session)] if session is not None else []
         return Scopes((SHARED, *own))
@@ -112,6 +115,8 @@ class Filters:
         narrowing = {name: wanted for name, wanted in given.items() if wanted is not None}
         clauses, values = conditions({**narrowing, "state": "stored", "valid_at": valid_at})
         where, names = scopes.condition()
+        if kind is not None and scopes.names is None:
+            where = f"entry.scope IN ({_SCOPES})"  # since the index by kind is one by scope first
         clauses, values = [where, *clauses], [*names, *values]
         if without_traces:
             clauses.append(

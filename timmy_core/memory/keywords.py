@@ -7,8 +7,9 @@ Only candidates are read; `rank` compares them in full.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -139,8 +140,11 @@ class _Words:
     def listed(self, match: str, limit: int, *, everywhere: bool = False) -> Numbers:
         """Return entries, the newest first; `everywhere` asks for those that are not allowed too, to be counted."""
         between = (0, 1 << 62) if everywhere else self._between
-        rows = self.connection.execute(_LIST, (self.scopes.within(match), *between, limit)).fetchall()
-        return np.array(rows, np.int64).reshape(-1)
+        return _numbers(self.connection.execute(_LIST, (self.scopes.within(match), *between, limit)))
+
+
+def _numbers(rows: Iterable[Sequence[int]]) -> Numbers:
+    return np.fromiter(itertools.chain.from_iterable(rows), np.int64)
 
 
 def _weight(total: int, count: int) -> float:
@@ -171,8 +175,8 @@ def _scanned(connection: Connection, term: Term, scopes: Scopes) -> _Posting:
         f"WHERE state = 'stored' AND parts = 0 AND {condition} ORDER BY seq DESC LIMIT ?"
     )
     query = f"SELECT seq FROM ({newest}) WHERE instr(lower(text), ?)"  # noqa: S608 - values are bound
-    rows = connection.execute(query, (*values, SCANNED, term.stem)).fetchall()
-    return _Posting(term, len(rows), np.array(rows, np.int64).reshape(-1))
+    holders = _numbers(connection.execute(query, (*values, SCANNED, term.stem)))
+    return _Posting(term, len(holders), holders)
 
 
 def _sum(listed: Sequence[_Posting], weights: dict[str, float]) -> tuple[Numbers, Scores]:

@@ -21,6 +21,7 @@ _UNSPACED: Final = re.compile(
 )
 # Korean hangs its particles onto the word, so a word there is the beginning of one.
 _HANGUL: Final = re.compile("[\uac00-\ud7af]")
+_MARKS: Final = re.compile("[\u0300-\u036f]+")
 _SCOPE: Final = re.compile(r"scope[0-9a-f]+")
 
 _ANYWHERE: Final = "{own previous next about} : "
@@ -84,9 +85,8 @@ def fold(text: str) -> str:
     """Return a text in the form in which words are compared: case and accents do not count."""
     if text.isascii():
         return text.lower()
-    apart = unicodedata.normalize("NFKD", text).casefold()
     # Only marks on letters of Europe go; in other scripts they are vowels.
-    return unicodedata.normalize("NFC", "".join(one for one in apart if not "\u0300" <= one <= "\u036f"))
+    return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFKD", text).casefold()))
 
 
 def parse(text: str, stems: Stems) -> Query:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -232,29 +232,26 @@ def _habits(candidates: Sequence[Candidate], by: Weights) -> Scores:
 
 def diverse(ranked: Sequence[Ranked], limit: int, by: Weights) -> list[Ranked]:
     """Choose the best that do not repeat each other (MMR): what nearly says the same as a better one comes later."""
-    rest = list(ranked[: 3 * limit + 10])
-    words = {one.candidate.seq: frozenset(fold(one.candidate.texts[0]).split()) for one in rest}
+    rest = ranked[: 2 * limit + 5]
+    words = [frozenset(fold(one.candidate.texts[0]).split()) for one in rest]
+    scores = [one.score for one in rest]
+    waiting = list(range(len(rest)))
     chosen: list[Ranked] = []
-    penalty = dict.fromkeys(words, 0.0)
-    while rest and len(chosen) < limit:
-        best = max(rest, key=_less(penalty))
-        rest.remove(best)
-        chosen.append(best)
-        mine = words[best.candidate.seq]
-        for other in rest:
-            likeness = _likeness(mine, words[other.candidate.seq])
+    while waiting and len(chosen) < limit:
+        best = max(waiting, key=lambda place: (scores[place], -place))
+        waiting.remove(best)
+        chosen.append(rest[best])
+        for place in waiting:
+            likeness = _likeness(words[best], words[place])
             if likeness >= _ALIKE:
-                seq = other.candidate.seq
-                penalty[seq] = max(penalty[seq], by.diversity * likeness)
+                scores[place] = min(scores[place], rest[place].score - by.diversity * likeness)
     return chosen
 
 
-def _less(penalty: Mapping[int, float]) -> Callable[[Ranked], float]:
-    return lambda one: one.score - penalty[one.candidate.seq]
-
-
 def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
-    if min(len(one), len(other)) < _ALIKE * max(len(one), len(other)):
+    """Return the share of words in common; 0 where their numbers already rule out that it is large."""
+    few, many = sorted((len(one), len(other)))
+    if few < _ALIKE * many or not few:
         return 0.0
     common = len(one & other)
-    return common / (len(one) + len(other) - common) if common else 0.0
+    return common / (few + many - common)

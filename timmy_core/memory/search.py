@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from timmy_core.clock import Clock, to_us
 from timmy_core.errors import EntryError
 from timmy_core.memory.context import Builder, Tokens
-from timmy_core.memory.filters import Filters, Scopes, scopes_of
+from timmy_core.memory.filters import EVERYWHERE, Filters, Scopes, scopes_of
 from timmy_core.memory.keywords import Hits, Keywords
 from timmy_core.memory.model import Context, Match, Why
 from timmy_core.memory.query import Query, parse
@@ -32,6 +32,7 @@ CANDIDATES: Final = 64  # entries that are read and compared in full, unless fil
 _NEAR: Final = 48  # of those, at least so many by their meaning
 _UNRELATED: Final = 0.15  # an entry without a word of the question has to be nearer than this
 _GROWTH: Final = 4
+_WIDE: Final = 0.7  # the share of all entries from which on a scope is nearly everything
 _DAY_US: Final = 86_400_000_000
 
 _READ: Final = """
@@ -216,9 +217,13 @@ class Search:
     def _candidates(self, asked: _Asked, wanted: int) -> tuple[list[Candidate], Hits, bool]:
         with self._store.read() as connection:
             total = self._keywords.total(connection, asked.scopes)
+            # To ask for a scope that holds nearly everything costs more than to pass the rest over when it is read.
+            wide = total >= _WIDE * self._keywords.total(connection, EVERYWHERE)
             allowed = asked.filters.gather(connection, total)
             names = asked.scopes.listed(connection) if asked.vector is not None else []
-            hits = self._keywords.find(connection, asked.query, asked.scopes, rows=wanted, allowed=allowed)
+            hits = self._keywords.find(
+                connection, asked.query, EVERYWHERE if wide else asked.scopes, rows=wanted, allowed=allowed
+            )
         near: Sequence[Near] = []
         complete = hits.complete
         if asked.vector is not None and self._vectors is not None:

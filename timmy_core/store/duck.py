@@ -58,6 +58,7 @@ class Duck:
             "autoload_known_extensions": "false",
         }
         self._root = duckdb.connect(":memory:", config=config)
+        self._engine_error = duckdb.Error
         self._free = threading.Condition()
         self._open: list[duckdb.DuckDBPyConnection] = []
         self._closed = False
@@ -89,13 +90,13 @@ class Duck:
             self._open.append(cursor)
         try:
             yield cursor
-        except QueryError as error:
+        except (QueryError, OSError, self._engine_error) as error:
             if self._closed:
                 raise StoreClosedError(_CLOSED) from error
             raise
         finally:
-            cursor.close()
             with self._free:
+                cursor.close()
                 self._open.remove(cursor)
                 self._free.notify_all()
 
@@ -165,6 +166,11 @@ def translated(timeout_s: float = 0.0) -> Iterator[None]:
         raise QueryError(too_long(timeout_s)) from error
     except (duckdb.OutOfMemoryException, MemoryError) as error:
         raise QueryError(TOO_LARGE) from error
+    except OSError as error:
+        # What ends while rows are handed over comes through Arrow, which knows one class for all.
+        if "INTERRUPT Error" in str(error):
+            raise QueryError(too_long(timeout_s)) from error
+        raise QueryError(TOO_LARGE if "Out of Memory" in str(error) else f"the query failed: {error}") from error
     except duckdb.Error as error:
         said = str(error).partition("\n\nLINE ")[0].partition("Error: ")
         message = f"the query was refused: {(said[2] or said[0]).strip()}"
