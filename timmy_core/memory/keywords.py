@@ -186,7 +186,7 @@ def _sum(listed: Sequence[_Posting], weights: dict[str, float]) -> tuple[Numbers
         return np.empty(0, np.int64), np.empty(0)
     seqs, places = np.unique(np.concatenate([holders for _, holders in lists]), return_inverse=True)
     added = np.repeat([weight for weight, _ in lists], [len(holders) for _, holders in lists])
-    return seqs, np.bincount(places, added, len(seqs))
+    return seqs, np.bincount(places, added, len(seqs)).astype(np.float64)
 
 
 def _refined(
