@@ -208,7 +208,7 @@ def test_an_answer_says_on_which_memories_it_stood_and_memory_can_be_switched_of
     heading(page, "Timmy").wait_for()
     page.locator(".tw-memory-of").wait_for()
     ask(page, "Where does the tide table hang?")
-    until(lambda: "stood on 1 memory" in chat_text(page), "the chat says on how many memories the answer stood")
+    until(lambda: re.search(r"stood on [1-9]", chat_text(page)), "the chat says on how many memories the answer stood")
 
     page.locator(".tw-memory-of").get_by_role("button", name="Switch off").click()
     said(page, "Memory is off here")

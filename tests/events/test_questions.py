@@ -125,7 +125,7 @@ def test_recent_events_and_counts(timmy: Timmy, questions: Questions) -> None:
 def test_a_trace_is_a_row_of_bars(timmy: Timmy, questions: Questions) -> None:
     trace = timmy.ask_sync("hello?").trace_id
     spans = questions.trace(trace)
-    assert [span.event.seq for span in sorted(spans, key=lambda span: span.event.seq)] == [1, 2, 3, 4]
+    assert [span.event.seq for span in sorted(spans, key=lambda span: span.event.seq)] == [1, 2, 3, 4, 5, 6]
     by_type = {span.event.type: span for span in spans}
     assert (by_type["llm.failed"].failed, by_type["llm.failed"].provider) == (True, "first")
     assert (by_type["llm.completed"].failed, by_type["llm.completed"].provider) == (False, "second")
