@@ -56,6 +56,8 @@ class Finding:
 
     def forget(self, seqs: Sequence[int], /) -> None:
         """Let go of what was forgotten, also in files that another run left."""
+        if self._search is not None:
+            self._search.forget()
         if self._vectors is not None or self._folder.exists():
             self._index().forget(seqs)
 
@@ -64,6 +66,8 @@ class Finding:
         self._hurrying.close()
         with self._making:
             self._closed = True
+            if self._search is not None:
+                self._search.close()
             if self._vectors is not None:
                 self._vectors.close()
 

@@ -3,12 +3,17 @@
 FTS5 could rank them by itself, but to do so looks at every entry of every scope that holds any of the words: 60 ms
 among 100,000 entries. Here the rare words name the candidates, and the common ones only say which of these come first.
 Only candidates are read; `rank` compares them in full.
+
+A small scope is asked for by its word in the index. For a large one that costs more than to list a word everywhere and
+leave out what is not of the scope, so its members are remembered.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from timmy_core.memory.filters import Scopes
+from timmy_core.memory.filters import EVERYWHERE, Scopes
 from timmy_core.memory.query import Query, Term, begins
 from timmy_core.store.engine import Connection
 
@@ -26,15 +31,21 @@ Scores = NDArray[np.float64]
 SCANNED: Final = 100_000  # entries that are looked through for text without spaces, the newest
 _RARE: Final = 2_500  # a word in so many entries is listed whole, each time
 _PER_ROW: Final = 50  # numbers that are listed for each entry that is wanted
-_DRIFT: Final = 0.02  # how much a store may grow before common words are counted anew
-_COUNTS: Final = 20_000  # counts that are remembered
+_LONGEST: Final = 200_000  # entries of a common word that are remembered, the newest
+_REMEMBERED: Final = 4_000_000  # entries of all common words together; 8 bytes each
+_DRIFT: Final = 0.02  # how much a store may grow before its entries are counted anew
+_WIDE: Final = 0.1  # the share of all entries from which on a scope counts as large
+_MEMBERS: Final = 16  # large scopes whose members are remembered
+_TOTALS: Final = 1_000  # counts of entries that are remembered
+_LAST: Final = 1 << 62
 _OWN: Final = 0.5  # the share that standing in the entry itself adds to standing in it or beside it
-_COMMON: Final = 2  # common words that have a say in who is a candidate
 
 _HEAD: Final = "SELECT coalesce(max(seq), 0) FROM memory_entries"
-_COUNT: Final = "SELECT count(*) FROM memory_words WHERE memory_words MATCH ?"
+# As one text: ten thousand rows of one number each would take longer to fetch than to find.
 _LIST: Final = """
-SELECT rowid FROM memory_words WHERE memory_words MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?
+SELECT group_concat(rowid, ' ') FROM (
+    SELECT rowid FROM memory_words WHERE memory_words MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?
+)
 """
 
 
@@ -53,94 +64,147 @@ class Hits:
 
 @dataclass(slots=True)
 class _Posting:
-    """A term, in how many entries it is, and which: of a common one perhaps only the newest, or none yet."""
+    """A term, in how many entries it is, and which.
+
+    Of a common one `holders` are perhaps only the newest, or None; `roughly` are those that were remembered, in order:
+    all but what was changed meanwhile, which is good enough to say who comes first.
+    """
 
     term: Term
     count: int
     holders: Numbers | None
-
-    @property
-    def complete(self) -> bool:
-        return self.holders is not None and len(self.holders) == self.count
+    roughly: Numbers | None = None
+    complete: bool = True  # `holders` are all that may be found
 
 
 class Keywords:
-    """Finds entries by words, and remembers how common the common words are."""
+    """Finds entries by words, and remembers where the common words are."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[Any, ...], tuple[int, int]] = {}
+        self._totals: dict[tuple[str, ...] | None, tuple[int, int]] = {}
+        self._common: OrderedDict[tuple[Any, ...], tuple[int, Numbers]] = OrderedDict()
+        self._members: OrderedDict[tuple[str, ...], tuple[int, Numbers]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def total(self, connection: Connection, scopes: Scopes) -> int:
         """Return about how many entries the scopes hold."""
+        head = _head(connection)
+        known = self._totals.get(scopes.names)
+        if known is not None and abs(head - known[1]) <= _DRIFT * known[0]:
+            return known[0]
         condition, names = scopes.condition()
         query = f"SELECT count(*) FROM memory_entries AS entry WHERE {condition}"  # noqa: S608 - values are bound
-        return self._count(connection, ("entries", scopes.names), query, names)
+        count: int = connection.execute(query, names).fetchone()[0]
+        if len(self._totals) >= _TOTALS:
+            self._totals = {}
+        self._totals[scopes.names] = (count, head)
+        return count
 
     def find(
         self, connection: Connection, query: Query, scopes: Scopes, *, rows: int, allowed: Numbers | None = None
     ) -> Hits:
         """Return up to `rows` entries that hold at least one term; none but allowed ones, where these are given."""
         total = self.total(connection, scopes)
-        words = _Words(connection, scopes, allowed)
+        words = _Words(connection, scopes, self._of(connection, scopes, total), allowed)
         postings = [self._posting(words, term) for term in query.terms if not term.piece]
-        pieces = [_scanned(connection, term, scopes) for term in query.pieces]
+        pieces = [_scanned(words, term) for term in query.pieces]
         weights = {one.term.stem: _weight(total, one.count) for one in (*postings, *pieces)}
+        terms = tuple(one.term for one in (*postings, *pieces))
+        if allowed is not None and len(allowed) <= 2 * rows:
+            return Hits(terms, weights, allowed.tolist(), complete=True)
         listed = _choose(words, postings, rows) + pieces
         seqs, scores = _sum(listed, weights)
-        if allowed is not None:
-            kept = np.isin(seqs, allowed)
-            seqs, scores = seqs[kept], scores[kept]
         complete = len(listed) == len(weights) and all(one.complete for one in listed) and len(seqs) <= rows
         if len(seqs) > rows:
             scores = _refined(words, postings, weights, seqs, scores)
         order = np.lexsort((-seqs, -scores))[:rows]
-        return Hits(tuple(one.term for one in (*postings, *pieces)), weights, seqs[order].tolist(), complete)
+        return Hits(terms, weights, seqs[order].tolist(), complete)
+
+    def _of(self, connection: Connection, scopes: Scopes, total: int) -> Numbers | None:
+        """Return the members of a large scope, in order; None for a small one, and for everywhere."""
+        if scopes.names is None or total < _WIDE * self.total(connection, EVERYWHERE):
+            return None
+        with self._lock:
+            upto, known = self._members.pop(scopes.names, (0, np.empty(0, np.int64)))
+        head = _head(connection)
+        if head > upto:
+            condition, names = scopes.condition()
+            query = f"SELECT seq FROM memory_entries AS entry WHERE seq > ? AND {condition}"  # noqa: S608 - bound
+            known = np.concatenate((known, np.sort(_numbers(connection.execute(query, (upto, *names))))))
+        with self._lock:
+            self._members[scopes.names] = (max(head, upto), known)
+            while len(self._members) > _MEMBERS:
+                self._members.popitem(last=False)
+        return known
 
     def _posting(self, words: _Words, term: Term) -> _Posting:
         """Return where a term is; what stands nowhere may be the beginning of a word that is still being typed."""
-        count = self._known(words.connection, (term.match, words.scopes.names))
-        if count is not None:
-            return _Posting(term, count, None)
-        holders = words.listed(term.match, _RARE + 1, everywhere=True)
-        if not len(holders) and not term.prefix and len(term.text) > 1:
-            return self._posting(words, begins(term))
-        if len(holders) <= _RARE:
-            return _Posting(term, len(holders), holders)
         key = (term.match, words.scopes.names)
-        return _Posting(term, self._count(words.connection, key, _COUNT, [words.scopes.within(term.match)]), None)
+        if key not in self._common:
+            holders, all_ = words.listed(term.match, _RARE, everywhere=True)
+            if all_ and not len(holders) and not term.prefix and len(term.text) > 1:
+                return self._posting(words, begins(term))
+            if all_:
+                return _Posting(term, len(holders), holders)
+        roughly = self._remembered(words, key)
+        return _Posting(term, len(roughly), None, roughly)
 
-    def _known(self, connection: Connection, key: tuple[Any, ...]) -> int | None:
-        """Return a count that is still about right, of what is common; what is rare is counted each time."""
-        known = self._counts.get(key)
-        if known is None or known[0] <= _RARE:
-            return None
-        head = connection.execute(_HEAD).fetchone()[0]
-        return known[0] if abs(head - known[1]) <= _DRIFT * known[0] else None
+    def _remembered(self, words: _Words, key: tuple[Any, ...]) -> Numbers:
+        """Return where a common word is, in order; only what came since the last time is asked for."""
+        with self._lock:
+            upto, known = self._common.pop(key, (0, np.empty(0, np.int64)))
+        head = _head(words.connection)
+        if head > upto:
+            new = words.since(key[0], upto, _LONGEST)
+            known = np.concatenate((known, new))[-_LONGEST:]
+        with self._lock:
+            self._common[key] = (max(head, upto), known)
+            held = sum(len(numbers) for _, numbers in self._common.values())
+            while held > _REMEMBERED:
+                held -= len(self._common.popitem(last=False)[1][1])
+        return known
 
-    def _count(self, connection: Connection, key: tuple[Any, ...], query: str, values: Sequence[Any]) -> int:
-        known = self._known(connection, key)
-        if known is not None:
-            return known
-        count: int = connection.execute(query, values).fetchone()[0]
-        if len(self._counts) >= _COUNTS:
-            self._counts = {}
-        self._counts[key] = (count, connection.execute(_HEAD).fetchone()[0])
-        return count
+
+def _head(connection: Connection) -> int:
+    head: int = connection.execute(_HEAD).fetchone()[0]
+    return head
 
 
 class _Words:
     """Asks FTS5 within the scopes, and between the first and the last entry that is allowed."""
 
-    def __init__(self, connection: Connection, scopes: Scopes, allowed: Numbers | None) -> None:
+    def __init__(
+        self, connection: Connection, scopes: Scopes, members: Numbers | None, allowed: Numbers | None
+    ) -> None:
         self.connection = connection
         self.scopes = scopes
+        self._members = members
         some = allowed is not None and len(allowed) > 0
-        self._between = (int(allowed[0]), int(allowed[-1])) if some and allowed is not None else (0, 1 << 62)
+        self._allowed = allowed
+        self._between = (int(allowed[0]), int(allowed[-1])) if some and allowed is not None else (0, _LAST)
 
-    def listed(self, match: str, limit: int, *, everywhere: bool = False) -> Numbers:
-        """Return entries, the newest first; `everywhere` asks for those that are not allowed too, to be counted."""
-        between = (0, 1 << 62) if everywhere else self._between
-        return _numbers(self.connection.execute(_LIST, (self.scopes.within(match), *between, limit)))
+    def since(self, match: str, seq: int, limit: int) -> Numbers:
+        """Return entries that came after another one, allowed or not, in order."""
+        return self._ask(match, (seq + 1, _LAST), limit)[0]
+
+    def listed(self, match: str, limit: int, *, everywhere: bool = False) -> tuple[Numbers, bool]:
+        """Return entries, in order, and whether these are all; else they are the newest.
+
+        `everywhere` asks for those that are not allowed too, to be counted.
+        """
+        return self._ask(match, (0, _LAST) if everywhere else self._between, limit)
+
+    def open(self, seqs: Numbers) -> Numbers:
+        """Return those of the entries that are allowed."""
+        return seqs if self._allowed is None else seqs[_among(seqs, self._allowed)]
+
+    def _ask(self, match: str, between: tuple[int, int], limit: int) -> tuple[Numbers, bool]:
+        asked = self.scopes.within(match) if self._members is None else match
+        listed = self.connection.execute(_LIST, (asked, *between, limit + 1)).fetchone()[0]
+        found = np.sort(np.fromstring(listed or "", np.int64, sep=" "))
+        all_ = len(found) <= limit
+        found = found[-limit:]
+        return (found if self._members is None else found[_among(found, self._members)]), all_
 
 
 def _numbers(rows: Iterable[Sequence[int]]) -> Numbers:
@@ -161,22 +225,24 @@ def _choose(words: _Words, postings: Sequence[_Posting], rows: int) -> list[_Pos
         if used >= rows and used + one.count > budget:
             break
         if one.holders is None:
-            one.holders = words.listed(one.term.match, budget)
+            one.holders, one.complete = words.listed(one.term.match, budget)
+        one.holders = words.open(one.holders)
         chosen.append(one)
         used += len(one.holders)
     return chosen
 
 
-def _scanned(connection: Connection, term: Term, scopes: Scopes) -> _Posting:
+def _scanned(words: _Words, term: Term) -> _Posting:
     """Return the entries that hold a piece of text anywhere, among the newest of the scopes."""
-    condition, values = scopes.condition()
+    condition, values = words.scopes.condition()
     newest = (
         "SELECT seq, text FROM memory_entries AS entry "  # noqa: S608 - values are bound
         f"WHERE state = 'stored' AND parts = 0 AND {condition} ORDER BY seq DESC LIMIT ?"
     )
     query = f"SELECT seq FROM ({newest}) WHERE instr(lower(text), ?)"  # noqa: S608 - values are bound
-    holders = _numbers(connection.execute(query, (*values, SCANNED, term.stem)))
-    return _Posting(term, len(holders), holders)
+    holders = _numbers(words.connection.execute(query, (*values, SCANNED, term.stem)))
+    # What lies behind the newest is not looked at, however many are wanted.
+    return _Posting(term, len(holders), words.open(np.sort(holders)))
 
 
 def _sum(listed: Sequence[_Posting], weights: dict[str, float]) -> tuple[Numbers, Scores]:
@@ -196,11 +262,16 @@ def _refined(
     rare = [one.term for one in postings if one.holders is not None]
     if not rare:
         return scores
-    own = words.listed(" OR ".join(f"({term.own})" for term in rare), 2 * len(seqs))
-    scores = scores * (1 + _OWN * np.isin(seqs, own))
-    together = " OR ".join(f"({term.match})" for term in rare)
-    common = sorted((one for one in postings if one.holders is None), key=lambda one: one.count)
-    for one in common[:_COMMON]:
-        both = words.listed(f"({together}) AND ({one.term.match})", 2 * len(seqs))
-        scores = scores + weights[one.term.stem] * np.isin(seqs, both)
+    own, _ = words.listed(" OR ".join(f"({term.own})" for term in rare), 2 * len(seqs))
+    scores = scores * (1 + _OWN * _among(seqs, own))
+    for one in postings:
+        if one.holders is None and one.roughly is not None:
+            scores = scores + weights[one.term.stem] * _among(seqs, one.roughly)
     return scores
+
+
+def _among(seqs: Numbers, ordered: Numbers) -> NDArray[np.bool_]:
+    if not len(ordered):
+        return np.zeros(len(seqs), np.bool_)
+    places = np.minimum(np.searchsorted(ordered, seqs), len(ordered) - 1)
+    return np.asarray(ordered[places] == seqs)

@@ -298,15 +298,34 @@ class Memory:
         metadata: Mapping[str, Any] | None = None,
         valid_at: datetime | None = None,
         explain: bool = True,
+        recency: float = 0.0,
     ) -> Sequence[Match]:
         """Return the entries that fit a query best, best first, each with its score and the reasons.
 
         It never leaves the scopes that it was given: `shared`, and those of the agent and the session named; with
-        none named, every scope.
+        none named, every scope. With `scopes`, agent and session filter instead. An empty query returns the newest.
+
+        Args:
+            query: words, a question, or the beginning of one.
+            limit: how many at most, up to 1,000; fewer only where no more fit.
+            kind: one kind or several.
+            agent_id: whose memory; see above.
+            session: which conversation; see above.
+            scopes: where to look, and nowhere else.
+            task_id: of which task.
+            since: not older than this.
+            until: older than this.
+            metadata: keys with the values that they have to have.
+            valid_at: what held then; what holds now if None.
+            explain: give reasons.
+            recency: what the newest gains over the oldest, on the scale of a score; it halves in 30 days.
+
+        Raises:
+            EntryError: a value makes no sense.
         """
         return self._found().search(
             query, limit=limit, kind=kind, agent_id=agent_id, session=session, scopes=scopes, task_id=task_id,
-            since=since, until=until, metadata=metadata, valid_at=valid_at, explain=explain,
+            since=since, until=until, metadata=metadata, valid_at=valid_at, explain=explain, recency=recency,
         )  # fmt: skip
 
     def context(

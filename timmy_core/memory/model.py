@@ -246,6 +246,7 @@ class Finder(Protocol):
         metadata: Mapping[str, Any] | None,
         valid_at: datetime | None,
         explain: bool,
+        recency: float,
     ) -> list[Match]:
         """Return the best matches, best first."""
         ...

@@ -21,7 +21,7 @@ _UNSPACED: Final = re.compile(
 )
 # Korean hangs its particles onto the word, so a word there is the beginning of one.
 _HANGUL: Final = re.compile("[\uac00-\ud7af]")
-_MARKS: Final = re.compile("[\u0300-\u036f]+")
+_MARKED: Final = re.compile("([a-z])[\u0300-\u036f]+")
 _SCOPE: Final = re.compile(r"scope[0-9a-f]+")
 
 _ANYWHERE: Final = "{own previous next about} : "
@@ -82,16 +82,19 @@ class Query:
 
 
 def fold(text: str) -> str:
-    """Return a text in the form in which words are compared: case and accents do not count."""
+    """Return a text in the form in which words are compared, as FTS5 does it.
+
+    Case counts nowhere, accents not on Latin letters; in other scripts a mark makes another letter.
+    """
     if text.isascii():
         return text.lower()
-    # Only marks on letters of Europe go; in other scripts they are vowels.
-    return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFKD", text).casefold()))
+    return unicodedata.normalize("NFC", _MARKED.sub(r"\1", unicodedata.normalize("NFD", text).lower()))
 
 
 def parse(text: str, stems: Stems) -> Query:
     """Return the terms of a question; at most `MAX_TERMS`, the longest words of a very long one."""
-    asked = text[:MAX_CHARS].strip()
+    # Half a surrogate pair is no text, and SQLite refuses it.
+    asked = text[:MAX_CHARS].encode(errors="replace").decode().strip()
     folded = fold(asked)
     pieces = [piece for run in _UNSPACED.findall(folded) for piece in _pairs(run)]
     words = list(dict.fromkeys(_WORD.findall(_UNSPACED.sub(" ", folded))))

@@ -9,7 +9,7 @@ import itertools
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -80,6 +80,7 @@ class Ranked:
     keyword: float
     recency: float | None
     importance: float | None
+    repeats: bool = False  # a better one says nearly the same, so the score was lowered
 
 
 class Counting:
@@ -181,15 +182,16 @@ class Ranking:
         norms = (_SATURATION * (1 - _LENGTH + _LENGTH * sizes / sizes.mean())).tolist()
         whole = sum(self._tells.values()) or 1.0
         bm25, rest = np.zeros(len(candidates)), np.zeros(len(candidates))
+        of = self._counting.of
         for place, (one, norm) in enumerate(zip(candidates, norms, strict=True)):
             often: dict[str, float] = {}
             for column, text in zip(by.columns, one.texts, strict=True):
-                for stem, count in self._counting.of(text).items():
+                for stem, count in of(text).items():
                     often[stem] = often.get(stem, 0.0) + column * count
             tells = [(self._tells[stem], count) for stem, count in often.items()]
             bm25[place] = sum(tell * count * (_SATURATION + 1) / (count + norm) for tell, count in tells)
             found = sum(tell for tell, _ in tells) / whole
-            rest[place] = by.coverage * found + by.about * bool(self._counting.of(one.texts[3]))
+            rest[place] = by.coverage * found + by.about * bool(of(one.texts[3]))
         best = bm25.max()
         return rest + by.keyword * (bm25 / best if best > 0 else bm25)
 
@@ -240,7 +242,8 @@ def diverse(ranked: Sequence[Ranked], limit: int, by: Weights) -> list[Ranked]:
     while waiting and len(chosen) < limit:
         best = max(waiting, key=lambda place: (scores[place], -place))
         waiting.remove(best)
-        chosen.append(rest[best])
+        lowered = scores[best] < rest[best].score
+        chosen.append(replace(rest[best], score=scores[best], repeats=True) if lowered else rest[best])
         for place in waiting:
             likeness = _likeness(words[best], words[place])
             if likeness >= _ALIKE:
@@ -250,7 +253,9 @@ def diverse(ranked: Sequence[Ranked], limit: int, by: Weights) -> list[Ranked]:
 
 def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
     """Return the share of words in common; 0 where their numbers already rule out that it is large."""
-    few, many = sorted((len(one), len(other)))
+    few, many = len(one), len(other)
+    if few > many:
+        few, many = many, few
     if few < _ALIKE * many or not few:
         return 0.0
     common = len(one & other)

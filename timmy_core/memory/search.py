@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from timmy_core.clock import Clock, to_us
 from timmy_core.errors import EntryError
 from timmy_core.memory.context import Builder, Tokens
-from timmy_core.memory.filters import EVERYWHERE, Filters, Scopes, scopes_of
+from timmy_core.memory.filters import Filters, Scopes, scopes_of
 from timmy_core.memory.keywords import Hits, Keywords
 from timmy_core.memory.model import Context, Match, Why
 from timmy_core.memory.query import Query, parse
@@ -28,11 +28,12 @@ Vector = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
 MAX_LIMIT: Final = 1_000
+MAX_RECENCY: Final = 10.0
 CANDIDATES: Final = 64  # entries that are read and compared in full, unless filters leave too few
+MAX_CANDIDATES: Final = 250_000  # where filters leave hardly any; after these the search ends with what it has
 _NEAR: Final = 48  # of those, at least so many by their meaning
 _UNRELATED: Final = 0.15  # an entry without a word of the question has to be nearer than this
 _GROWTH: Final = 4
-_WIDE: Final = 0.7  # the share of all entries from which on a scope is nearly everything
 _DAY_US: Final = 86_400_000_000
 
 _READ: Final = """
@@ -160,6 +161,9 @@ class Search:
         if not 1 <= limit <= MAX_LIMIT:
             message = f"limit {limit} is out of range; expected 1 to {MAX_LIMIT:,}"
             raise EntryError(message)
+        if not 0 <= recency <= MAX_RECENCY:
+            message = f"recency {recency} is out of range; expected 0 (age does not count) to {MAX_RECENCY:g}"
+            raise EntryError(message)
         where = scopes_of(scopes, agent_id, session)
         named = {} if scopes is None else {"agent_id": agent_id, "session": session}
         now = self._clock.now()
@@ -167,6 +171,8 @@ class Search:
             where, kind=kind, task_id=task_id, since=since, until=until, metadata=metadata,
             valid_at=valid_at or now, without_traces=tuple(without_traces), **named,
         )  # fmt: skip
+        if where.names == ():
+            return []
         parsed = parse(query, self._stems)
         if not parsed.terms:
             return self._newest(filters, limit)
@@ -199,6 +205,10 @@ class Search:
         ) if query.strip() else []  # fmt: skip
         return Builder(self._store, self._tokens).build(matches, max_tokens, frozenset(without_traces))
 
+    def forget(self) -> None:
+        """Drop words of entries that are kept in memory, because some entries were forgotten."""
+        self._stems.forget()
+
     def close(self) -> None:
         """Let go of what was opened."""
         self._stems.close()
@@ -210,20 +220,18 @@ class Search:
         wanted = max(CANDIDATES, 4 * limit)
         while True:
             candidates, hits, complete = self._candidates(asked, wanted)
-            if complete or len({one.document for one in candidates}) >= 2 * limit:
+            if complete or wanted > MAX_CANDIDATES or len({one.document for one in candidates}) >= 2 * limit:
                 return Ranking(candidates, hits.terms, hits.weights, self._stems, by)
             wanted *= _GROWTH
 
     def _candidates(self, asked: _Asked, wanted: int) -> tuple[list[Candidate], Hits, bool]:
         with self._store.read() as connection:
             total = self._keywords.total(connection, asked.scopes)
-            # To ask for a scope that holds nearly everything costs more than to pass the rest over when it is read.
-            wide = total >= _WIDE * self._keywords.total(connection, EVERYWHERE)
             allowed = asked.filters.gather(connection, total)
             names = asked.scopes.listed(connection) if asked.vector is not None else []
-            hits = self._keywords.find(
-                connection, asked.query, EVERYWHERE if wide else asked.scopes, rows=wanted, allowed=allowed
-            )
+            if allowed is not None and not len(allowed):
+                return [], Hits((), {}, [], complete=True), True
+            hits = self._keywords.find(connection, asked.query, asked.scopes, rows=wanted, allowed=allowed)
         near: Sequence[Near] = []
         complete = hits.complete
         if asked.vector is not None and self._vectors is not None:
@@ -298,6 +306,8 @@ def _fitting(ranked: Sequence[Ranked]) -> list[Ranked]:
 
 def _why(one: Ranked, ranking: Ranking, note: str) -> Why:
     words, beside = ranking.explain(one.candidate)
+    if one.repeats:
+        note = "; ".join(text for text in ("it nearly repeats a better match, so it comes later", note) if text)
     return Why(
         words=words, keyword=one.keyword, similarity=one.candidate.sentence, window=one.candidate.window,
         neighbours=beside, recency=one.recency, importance=one.importance, note=note,

@@ -49,6 +49,10 @@ class Stems:
             self._connection.execute("ROLLBACK")
         return {word: found.get(number, "") for number, word in enumerate(words)}
 
+    def forget(self) -> None:
+        """Drop every word that is remembered."""
+        self._known = {}
+
     def close(self) -> None:
         """Close the connection, if there is one."""
         with self._lock:
