@@ -36,13 +36,18 @@ _UNRELATED: Final = 0.15  # an entry without a word of the question has to be ne
 _GROWTH: Final = 4
 _DAY_US: Final = 86_400_000_000
 
-_READ: Final = """
-SELECT entry.seq, coalesce(entry.parent_seq, entry.seq), entry.kind, entry.importance, entry.created_at,
-    shown.own, shown.previous, shown.next, shown.about
+# The columns of the view `memory_indexed`, without looking each entry up a second time.
+_BESIDE: Final = """
+coalesce((SELECT substr(turn.text, 1, 2000) FROM memory_entries AS turn
+    WHERE entry.kind = 'conversation' AND turn.kind = 'conversation' AND turn.state = 'stored'
+    AND turn.session IS NOT NULL AND turn.scope = entry.scope AND turn.session = entry.session
+    AND turn.seq {side} entry.seq ORDER BY turn.seq {order} LIMIT 1), '')"""
+_READ: Final = f"""
+SELECT entry.seq, coalesce(entry.parent_seq, entry.seq), entry.kind, entry.importance, entry.created_at, entry.text,
+    {_BESIDE.format(side="<", order="DESC")}, {_BESIDE.format(side=">", order="ASC")}, entry.about
 FROM json_each(?) AS wanted CROSS JOIN memory_entries AS entry ON entry.seq = wanted.value
-CROSS JOIN memory_indexed AS shown ON shown.seq = entry.seq
-WHERE {where}
-"""
+WHERE {{where}}
+"""  # noqa: S608 - texts of our own
 
 
 class Near(Protocol):
