@@ -50,7 +50,7 @@ class Weights:
     columns: tuple[float, float, float, float] = (1.0, 0.5, 0.3, 0.5)  # the entry, turn before, turn after, about
 
 
-# Both were fitted to four conversations, each time judged on one that was left out: docs/reference/memory.md.
+# Both were fitted to four conversations, each time judged on one that was left out: docs/reference/performance.md.
 WITH_VECTORS: Final = Weights(
     sentence=0.55, window=1.0, coverage=0.95, about=0.14, length=0.19, question=0.23, answers=0.36
 )
