@@ -1,19 +1,5 @@
 // Files into memory, one after the other and in pieces; and memory into a file.
 
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function button(className, text, onclick) {
-  const node = element("button", className, text);
-  node.type = "button";
-  node.onclick = onclick;
-  return node;
-}
-
 function base64(bytes) {
   let text = "";
   for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));

@@ -18,6 +18,7 @@ from timmy_core.memory.exporting import export_lines
 from timmy_core.memory.import_formats import FORMATS, SUFFIXES, File
 from timmy_core.memory.importing import Importer, Progress
 from ui import filters, parts
+from ui.joined import joined
 
 if TYPE_CHECKING:
     from timmy_core import Timmy
@@ -35,7 +36,7 @@ class Carrying(anywidget.AnyWidget):
         timmy: whose memory it is.
     """
 
-    _esm = _HERE / "carrying.js"
+    _esm = joined("dom.js", "carrying.js")
     _css = _HERE / "carrying.css"
 
     done = traitlets.Int(0).tag(sync=True)

@@ -2,20 +2,6 @@
 
 const SHOWN_MS = 12000;
 
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function button(className, text, onclick) {
-  const node = element("button", className, text);
-  node.type = "button";
-  node.onclick = onclick;
-  return node;
-}
-
 function labelled(word, field, hint) {
   const label = element("label", "tw-field");
   label.append(element("span", "", word), field);

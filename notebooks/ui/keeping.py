@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -16,11 +15,11 @@ from timmy_core import TimmyError
 from timmy_core.memory.model import Entry, NewEntry
 from timmy_core.memory.model_files import MINILM, Progress
 from ui import filters, parts
+from ui.joined import joined
 
 if TYPE_CHECKING:
     from timmy_core import Timmy
 
-_HERE = Path(__file__).parent
 Say = Callable[[Any], None]
 Reply = dict[str, Any]
 APART = "not_the_same"  # in an entry's metadata: the entries that a person told it from
@@ -36,8 +35,8 @@ class Keeping(anywidget.AnyWidget):
         by: who sits before the page.
     """
 
-    _esm = _HERE / "keeping.js"
-    _css = _HERE / "keeping.css"
+    _esm = joined("dom.js", "keeping.js")
+    _css = joined("hands.css", "keeping.css")
 
     done = traitlets.Int(0).tag(sync=True)
 

@@ -2,20 +2,6 @@
 
 const SHOWN_MS = 12000;
 
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function button(className, text, onclick) {
-  const node = element("button", className, text);
-  node.type = "button";
-  node.onclick = onclick;
-  return node;
-}
-
 const closeMenus = (but) => { for (const menu of document.querySelectorAll(".tw-steer[open]")) if (menu !== but) menu.open = false; };
 
 function render({ model, el }) {

@@ -12,6 +12,7 @@ import traitlets
 
 from timmy_core import TimmyError
 from ui import now, parts
+from ui.joined import joined
 
 if TYPE_CHECKING:
     from timmy_core.router.router import Router
@@ -35,8 +36,8 @@ class Steering(anywidget.AnyWidget):
         by: who sits before the page.
     """
 
-    _esm = _HERE / "steering.js"
-    _css = _HERE / "steering.css"
+    _esm = joined("dom.js", "steering.js")
+    _css = _HERE / "hands.css"
 
     done = traitlets.Int(0).tag(sync=True)
 

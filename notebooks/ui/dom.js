@@ -1,0 +1,15 @@
+// What every widget builds its nodes with; joined before the widget's own script.
+
+function element(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function button(className, text, onclick) {
+  const node = element("button", className, text);
+  node.type = "button";
+  node.onclick = onclick;
+  return node;
+}
