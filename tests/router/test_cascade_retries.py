@@ -8,11 +8,11 @@ from random import Random
 
 import pytest
 
-from timmy_core.router.cascade import Limits
-from timmy_core.router.chat import ErrorClass
+from timmy_core.router.cascade import Cascade, Limits
+from timmy_core.router.chat import ChatRequest, Completion, ErrorClass
 from timmy_core.router.policy import Policy
 from timmy_core.router.retry import MAY_PASS, RetryBudget, pause_s
-from timmy_core.testing import ScriptedProvider
+from timmy_core.testing import FakeClock, ScriptedProvider
 
 from .house import ASK, ask, assert_at_rest, cascade, classes, done, down, parts_of, text_shown
 
@@ -96,11 +96,43 @@ def test_the_budget_saves_up_for_a_bad_moment_and_no_more() -> None:
 
 
 def test_pauses_double_and_never_come_in_step() -> None:
-    first = [pause_s(down(), 0, 60, 0.2, SEEDED) for _ in range(200)]
-    second = [pause_s(down(), 1, 60, 0.2, SEEDED) for _ in range(200)]
+    first = [pause_s(down(), 0, 0, 60, 0.2, SEEDED) for _ in range(200)]
+    second = [pause_s(down(), 1, 0, 60, 0.2, SEEDED) for _ in range(200)]
     assert all(wait is not None and 0.1 <= wait <= 0.3 for wait in first)
     assert all(wait is not None and 0.2 <= wait <= 0.6 for wait in second)
     assert len(set(first)) > 190
+
+
+def test_a_request_that_took_long_waits_longer_before_its_retry() -> None:
+    waits = [pause_s(down(), 0, 20, 40, 0.2, SEEDED) for _ in range(200)]
+    assert all(wait is not None and 2.5 <= wait <= 7.5 for wait in waits)
+
+
+@pytest.mark.parametrize(("elapsed_s", "waits"), [(0.0, False), (1.0, False), (20.0, True)])
+def test_a_refused_port_is_tried_again_only_after_a_pause_in_which_it_may_have_opened(
+    elapsed_s: float, *, waits: bool
+) -> None:
+    wait_s = pause_s(down(ErrorClass.REFUSED), 0, elapsed_s, 40, 0.2, SEEDED)
+    assert (wait_s is not None) == waits
+
+
+async def test_who_sat_before_a_silent_provider_for_long_gets_an_answer_from_one_that_comes_back() -> None:
+    clock = FakeClock()
+
+    class Silent(ScriptedProvider):
+        """Takes a while to say nothing."""
+
+        async def chat(self, request: ChatRequest) -> Completion:
+            clock.advance(0.4)
+            return await super().chat(request)
+
+    silent = Silent("a", down(ErrorClass.TIMEOUT))
+    back = ScriptedProvider("b", down(ErrorClass.SERVER), "fine", priority=2)
+    house = Cascade([silent, back], offline=lambda _: "", limits=QUICK, clock=clock, random=SEEDED)
+    began = time.monotonic()
+    answer = await house.chat(ASK)
+    assert [(a.provider, a.why) for a in answer.attempts] == [("a", "cascade"), ("b", "cascade"), ("b", "retry")]
+    assert time.monotonic() - began >= 0.05
 
 
 @pytest.mark.parametrize(
@@ -110,7 +142,7 @@ def test_pauses_double_and_never_come_in_step() -> None:
 def test_a_rate_limit_is_waited_for_only_where_that_is_short(
     retry_after_s: float | None, remaining_s: float, waits: bool
 ) -> None:
-    wait_s = pause_s(down(ErrorClass.RATE_LIMITED, retry_after_s), 0, remaining_s, 0.2, SEEDED)
+    wait_s = pause_s(down(ErrorClass.RATE_LIMITED, retry_after_s), 0, 0, remaining_s, 0.2, SEEDED)
     assert (wait_s is not None) == waits
     assert wait_s is None or retry_after_s is None or wait_s > retry_after_s
 

@@ -23,6 +23,7 @@ from timmy_core.router.breaker import Breaker, Permit, Policy
 from timmy_core.router.cascade import Cascade
 from timmy_core.router.chat import ChatRequest, Completion, ErrorClass, Usage
 from timmy_core.router.limits import Limits
+from timmy_core.router.retry import RetryBudget, pause_s
 from timmy_core.testing import FakeClock, ScriptedProvider
 
 DAY_S: Final = 86_400.0
@@ -95,6 +96,8 @@ class House:
     def __post_init__(self) -> None:
         self.began = self.clock.monotonic()
         self.breakers = [Breaker(Policy(), self.clock, random=seeded((self.seed, n))) for n in range(len(self.outages))]
+        self.retries = RetryBudget(Limits().retry_percent)
+        self.chance = seeded((self.seed, "pauses"))
         self.reached: list[list[float]] = [[] for _ in self.outages]  # when calls came to a provider that was down
         self.probes = [0] * len(self.outages)
         self.probed_until = [0.0] * len(self.outages)  # when the present probe ends
@@ -128,14 +131,23 @@ class House:
         return possible, got
 
     def ask(self) -> Generator[float, None, bool]:
-        """By priority, whoever admits; then open circuits early, the one due next first; then those under a probe."""
-        ends = self.now + DEADLINE_S
+        """By priority, whoever admits; open circuits early, the one due next first; those under a probe; once more."""
+        began, ends = self.now, self.now + DEADLINE_S
+        failed: dict[int, ErrorClass] = {}
+        self.retries.earn()
+        return (
+            (yield from self.cascade(ends, failed))
+            or (yield from self.retry(0, began, ends, failed))
+            or (yield from self.retry(1, began, ends, failed))
+        )
+
+    def cascade(self, ends: float, failed: dict[int, ErrorClass]) -> Generator[float, None, bool]:
         due: list[tuple[float, int]] = []
         probing: set[int] = set()
         for n, breaker in enumerate(self.breakers):
             refused = breaker.refusal()
             if refused is None:
-                if (yield from self.call(n, ends, early=False)):
+                if (yield from self.call(n, ends, failed)):
                     return True
             elif refused[0] == "probing":
                 probing.add(n)
@@ -144,13 +156,27 @@ class House:
         for _, n in sorted(due):
             refused = self.breakers[n].refusal(early=True)
             if refused is None:
-                if (yield from self.call(n, ends, early=True)):
+                if (yield from self.call(n, ends, failed, early=True)):
                     return True
             elif refused[0] == "probing":
                 probing.add(n)
-        return (yield from self.wait(probing, ends))
+        return (yield from self.wait(probing, ends, failed))
 
-    def wait(self, probing: set[int], ends: float) -> Generator[float, None, bool]:
+    def retry(
+        self, retries: int, began: float, ends: float, failed: dict[int, ErrorClass]
+    ) -> Generator[float, None, bool]:
+        """Ask the first once more whose fault may pass, if all requests together may."""
+        for n, kind in sorted(failed.items()):
+            error = ProviderError(kind, "down")
+            pause = pause_s(error, retries, self.now - began, ends - self.now, Limits().backoff_s, self.chance)
+            if pause is not None and self.breakers[n].refusal() is None:
+                if not self.retries.spend():
+                    return False
+                yield pause
+                return (yield from self.call(n, ends, failed))
+        return False
+
+    def wait(self, probing: set[int], ends: float, failed: dict[int, ErrorClass]) -> Generator[float, None, bool]:
         """Wait for what becomes of probes, for at most half of the time that is left, and go by that."""
         until = (self.now + ends) / 2
         again_at: dict[int, float] = {}
@@ -160,7 +186,7 @@ class House:
                 refused = self.breakers[n].refusal(early=True)
                 if refused is None:
                     probing.remove(n)
-                    if (yield from self.call(n, ends, early=True)):
+                    if (yield from self.call(n, ends, failed, early=True)):
                         return True
                     wait_s = 0.0
                 elif refused[0] == "probing":
@@ -175,7 +201,9 @@ class House:
                 yield wait_s + MOMENT_S
         return False
 
-    def call(self, n: int, ends: float, *, early: bool) -> Generator[float, None, bool]:
+    def call(
+        self, n: int, ends: float, failed: dict[int, ErrorClass], *, early: bool = False
+    ) -> Generator[float, None, bool]:
         """Ask one provider; the yielded seconds are what that takes."""
         began = self.now
         permit = self.breakers[n].admit(lease_s=max(0.0, ends - began), early=early).permit if began < ends else None
@@ -194,6 +222,7 @@ class House:
             self.served[n].append(began)
             return True
         self.breakers[n].fail(permit, "down", error_class=kind)
+        failed[n] = kind
         self.reached[n].append(began)
         return False
 
@@ -242,26 +271,12 @@ def terrible_days(pattern: str, count: int) -> float:
     return answered / answerable
 
 
-@pytest.mark.parametrize(("pattern", "count"), [("flapping", 3), ("more down than up", 2), ("more down than up", 3)])
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("pattern", ["flapping", "more down than up"])
 def test_a_terrible_day_with_silence_costs_less_than_one_percent_too(pattern: str, count: int) -> None:
-    """A probe may hang for 20 s, but those who have nobody else wait for what becomes of it."""
+    """Who has sat before a silent one for 20 s may find the next gone too; a pause and a retry mend most of that."""
     share = terrible_days(pattern, count)
     assert share >= 0.99, f"{share:.2%}"
-
-
-@pytest.mark.parametrize(("silence_s", "least"), [(20.0, 0.985), (10.0, 0.99)])
-def test_two_that_flap_faster_than_a_silence_is_noticed_cost_as_much_as_that_takes(
-    silence_s: float, least: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The one place where 99 % are out of reach, and why.
-
-    Nearly all who are lost here asked the first while it was well in the books, found it silent for 20 s, and then
-    found that the second, which was up when they came, had just gone down: it is up for 30 s in the mean. Whoever asks
-    one at a time and does not know who is up can only notice the silence sooner. Shorter probes change nothing.
-    """
-    monkeypatch.setitem(FAULTS, ErrorClass.TIMEOUT, silence_s)
-    share = terrible_days("flapping", 2)
-    assert share >= least, f"{share:.2%}"
 
 
 def test_a_first_provider_that_is_down_all_day_is_hardly_ever_asked_and_nobody_goes_without_an_answer() -> None:

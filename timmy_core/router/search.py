@@ -102,8 +102,8 @@ class Search:
             model = seat.resolve(call.options.model)
             if error is None or model is None:
                 continue
-            remaining_s = call.ends - desk.clock.monotonic()
-            wait_s = pause_s(error, retries, remaining_s, desk.limits.backoff_s, desk.random)
+            now = desk.clock.monotonic()
+            wait_s = pause_s(error, retries, now - call.began, call.ends - now, desk.limits.backoff_s, desk.random)
             limited = error.error_class == ErrorClass.RATE_LIMITED
             if wait_s is None or not (limited or seat.ready(call)):
                 continue
