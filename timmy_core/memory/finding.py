@@ -16,7 +16,7 @@ from timmy_core.store.engine import Store
 
 if TYPE_CHECKING:
     from timmy_core.memory.index.found import Found
-    from timmy_core.memory.index.vectors import Vectors
+    from timmy_core.memory.index.vectors import ScopeState, Vectors
     from timmy_core.memory.search import Search, Vector
 
 
@@ -53,6 +53,11 @@ class Finding:
     def context(self, query: str, **options: Any) -> Context:
         """Return what memory holds about a question; see `Search.context`."""
         return self._ready().context(query, **options)
+
+    def states(self) -> list[ScopeState]:
+        """Return how each scope that is open is searched; none before the first question that has a vector."""
+        vectors = self._vectors
+        return [] if vectors is None else vectors.states()
 
     def forget(self, seqs: Sequence[int], /) -> None:
         """Let go of what was forgotten, also in files that another run left."""
