@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class TimmyError(Exception):
     """The root of every error that Timmy Workbench raises on purpose."""
@@ -124,3 +126,127 @@ class EntryNotFoundError(EntryError):
 
 class EntryConflictError(EntryError):
     """The id, or the very same text in that scope, belongs to another entry."""
+
+
+class LedgerError(TimmyError):
+    """The ledger, a node or an invoice was used in a way that cannot be; nothing was changed."""
+
+
+class Bolt11Error(LedgerError):
+    """A text is no invoice of BOLT #11 that may be paid, or cannot be made into one; the message says why."""
+
+
+class MoneyError(LedgerError):
+    """An amount cannot be one: it is no whole number of msat, negative, or more than there will ever be."""
+
+
+class AccountError(LedgerError):
+    """An account, a period or a filter of the ledger was named that there is not."""
+
+
+class EntryUnknownError(LedgerError):
+    """The ledger has no invoice, payment or intent of that id or payment hash."""
+
+
+class EntryStateError(LedgerError):
+    """An invoice or payment cannot go from the state that it is in to the one asked for."""
+
+
+class InsufficientFundsError(LedgerError):
+    """The node does not hold what the payment and its fee limit need, after what is set aside for others."""
+
+
+class BudgetExceededError(LedgerError):
+    """An agent's budget has no room for the payment and its fee limit."""
+
+
+class IdempotencyConflictError(LedgerError):
+    """The idempotency key was used before, for something else."""
+
+
+class AlreadyPaidError(LedgerError):
+    """This invoice was paid already, or a payment of it is under way."""
+
+
+class PreimageError(LedgerError):
+    """The preimage does not belong to the payment hash, so it proves nothing."""
+
+
+class HoldExceededError(LedgerError):
+    """Amount and fee together are more than what was set aside for the payment."""
+
+
+class BookError(LedgerError):
+    """The book refused a transfer: it would break what always has to hold."""
+
+
+NodeErrorKind = Literal["unreachable", "timeout", "refused", "rejected", "misconfigured", "protocol"]
+
+
+class NodeError(LedgerError):
+    """A Lightning node did not do what was asked.
+
+    Args:
+        kind: `unreachable` no connection; `timeout` no answer in time; `refused` the key or the right is missing;
+            `rejected` the node will not do it; `misconfigured` the settings are wrong; `protocol` no sensible answer.
+        message: what happened and what to do, never a secret.
+        sure: the node certainly did not act on the call, and will not.
+    """
+
+    def __init__(self, kind: NodeErrorKind, message: str, *, sure: bool) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.sure = sure
+
+
+class UpgradeError(TimmyError):
+    """The upgrade queue was asked for something it cannot do; the repository is as it was."""
+
+
+class ProposalError(UpgradeError):
+    """A proposal was refused: its change is empty, too large or not allowed; nothing of it was kept."""
+
+
+class ProposalNotFoundError(UpgradeError):
+    """No proposal has that id: it never had, or its history was pruned."""
+
+
+class UpgradeStateError(UpgradeError):
+    """The proposal is in a state in which this cannot be done; somebody else may have been first."""
+
+
+class ApprovalError(UpgradeError):
+    """A decision was refused: who asks may not decide it, or it is not what was shown."""
+
+
+class PinError(ApprovalError):
+    """The PIN is wrong, is not set, or is locked for a while."""
+
+
+class GitError(UpgradeError):
+    """Git could not be run, or refused what it was asked; the message holds what it said."""
+
+
+class MergeConflictError(UpgradeError):
+    """The change and the branch touch the same lines."""
+
+
+class BaseMovedError(UpgradeError):
+    """The branch moved between the test and the landing; nothing landed."""
+
+
+class DirtyTreeError(UpgradeError):
+    """The work tree is not as it has to be; the message says what is in the way and what to do."""
+
+
+class UpgradeBusyError(UpgradeError):
+    """Another process applies, or git itself is at work, and did not end in time."""
+
+
+class SandboxError(UpgradeError):
+    """Tests could not be shut in, or could not be started."""
+
+
+class RecoveryError(UpgradeError):
+    """What a crash left cannot be mended without a person; the message says what to look at."""

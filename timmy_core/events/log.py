@@ -131,6 +131,11 @@ class EventLog:
         """Write an event inside somebody's own `store.write`, so that a state change and its event commit together."""
         return self._insert(connection, self._prepare(event), given=event.id is not None)
 
+    def next_seq(self, connection: Connection) -> int:
+        """Return the seq that the next event of this transaction will have, so that rows can name it beforehand."""
+        last = connection.execute("SELECT max(seq) FROM events").fetchone()[0]
+        return (_one(connection, _BASE) if last is None else int(last)) + 1
+
     def _prepare(self, event: NewEvent) -> Prepared:
         if self.clean is not None:
             event = dataclasses.replace(event, data=self.clean(event.data))

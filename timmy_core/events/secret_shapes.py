@@ -102,7 +102,8 @@ _OWN: Final[tuple[tuple[tuple[str, ...], _Rule], ...]] = (
         ),
     ),
     (("PuTTY-User-Key",), ("private key", re.compile(r"PuTTY-User-Key-File-\d:.*", re.DOTALL), None)),
-    (("0201",), ("macaroon", re.compile(_START + r"0201[0-9a-fA-F]{60,}"), None)),
+    # Its signature alone is 64 digits: what has no more is a hash.
+    (("0201",), ("macaroon", re.compile(_START + r"0201[0-9a-fA-F]{61,}"), None)),
     (("AgE",), ("macaroon", re.compile(_START + r"AgE[A-Z][\w+/-]{40,}={0,2}"), None)),
     (("MDAx",), ("macaroon", re.compile(_START + r"MDAx[\w+/-]{60,}={0,2}"), None)),
     (("L402", "LSAT"), ("macaroon", re.compile(r"\b(?:L402|LSAT)\s{1,3}(?P<secret>[\w+/=:-]{16,})"), None)),
