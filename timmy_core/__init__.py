@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from timmy_core.router.chat import Switch as Switch
     from timmy_core.settings import Settings as Settings
     from timmy_core.settings import load_settings as load_settings
-    from timmy_core.timmy import Status as Status
+    from timmy_core.status import Status as Status
     from timmy_core.timmy import Timmy as Timmy
     from timmy_core.timmy import open_timmy as open_timmy
 
@@ -31,7 +31,7 @@ _HOMES = {
     "Event": "events.model",
     "NewEvent": "events.model",
     "Settings": "settings",
-    "Status": "timmy",
+    "Status": "status",
     "Switch": "router.chat",
     "Timmy": "timmy",
     "TimmyError": "errors",

@@ -16,11 +16,14 @@ from pydantic_settings import SettingsError as UnreadableVariableError
 
 from timmy_core.errors import SettingsError
 from timmy_core.settings_file import explain, line_of
+from timmy_core.settings_ledger import LedgerSettings, NodeSettings, check_nodes, default_nodes
 from timmy_core.settings_memory import MemorySettings
+from timmy_core.settings_upgrades import UpgradeSettings
 
 ProviderKind = Literal["ollama", "airllm", "openai", "anthropic"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
+_TABLES = ("providers", "nodes")  # each is a list of tables, whose keys may come from variables that are not set
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -165,12 +168,6 @@ class LogSettings(_Section):
     text: bool = True
 
 
-class UpgradeSettings(_Section):
-    """The repository that Timmy may propose changes to."""
-
-    repo: Path | None = None
-
-
 def _default_providers() -> tuple[ProviderSettings, ...]:
     """The cascade of a home without a `timmy.toml`: local first, paid ones only where a key is set."""
     environment = os.environ
@@ -197,7 +194,7 @@ def _default_providers() -> tuple[ProviderSettings, ...]:
             "priority": 11,
         },
     ]
-    return tuple(ProviderSettings.model_validate(_expand_provider(table, environment)) for table in tables)
+    return tuple(ProviderSettings.model_validate(_expand_table(table, environment)) for table in tables)
 
 
 class Settings(BaseSettings):
@@ -217,8 +214,10 @@ class Settings(BaseSettings):
     agent: AgentSettings = AgentSettings()
     log: LogSettings = LogSettings()
     memory: MemorySettings = MemorySettings()
+    ledger: LedgerSettings = LedgerSettings()
     upgrades: UpgradeSettings = UpgradeSettings()
     providers: tuple[ProviderSettings, ...] = Field(default_factory=_default_providers)
+    nodes: tuple[NodeSettings, ...] = Field(default_factory=default_nodes)
 
     @property
     def toml_path(self) -> Path:
@@ -245,6 +244,7 @@ class Settings(BaseSettings):
             if name == "offline":
                 text = "a provider is named 'offline'; that name belongs to the built-in last answer"
                 raise ValueError(text)
+        check_nodes(self.nodes)
         return self
 
     @classmethod
@@ -292,9 +292,10 @@ def load_settings(home: str | Path | None = None) -> Settings:
     if "home" in data:
         message = f"{path}, line {line_of(text, ('home',))}: 'home' cannot be set here; use TIMMY_HOME or --home"
         raise SettingsError(message)
-    if "TIMMY_PROVIDERS" in os.environ:
-        message = f"TIMMY_PROVIDERS is not read; name providers in {path}, with ${{NAME}} for their keys"
-        raise SettingsError(message)
+    for key in _TABLES:
+        if f"TIMMY_{key.upper()}" in os.environ:
+            message = f"TIMMY_{key.upper()} is not read; name {key} in {path}, with ${{NAME}} for their keys"
+            raise SettingsError(message)
     expanded = _expand(data, path)
     password = os.environ.get("TIMMY_PASSWORD")
     if password:
@@ -332,11 +333,11 @@ def _ollama_url(host: str) -> str:
 
 
 def _expand(data: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Replace `${NAME}` and `${NAME:-default}`; an unset one is an error except inside a provider."""
+    """Replace `${NAME}` and `${NAME:-default}`; an unset one is an error except inside a provider or a node."""
     result: dict[str, Any] = {}
     for key, value in data.items():
-        if key == "providers" and isinstance(value, list):
-            result[key] = [_expand_provider(table, os.environ) if isinstance(table, dict) else table for table in value]
+        if key in _TABLES and isinstance(value, list):
+            result[key] = [_expand_table(table, os.environ) if isinstance(table, dict) else table for table in value]
             continue
         result[key], unset = _substitute(value, os.environ)
         if unset:
@@ -347,8 +348,8 @@ def _expand(data: dict[str, Any], path: Path) -> dict[str, Any]:
     return result
 
 
-def _expand_provider(table: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """A provider whose variable is unset stays, without that value, and remembers what is missing."""
+def _expand_table(table: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """A provider or node whose variable is unset stays, without that value, and remembers what is missing."""
     result: dict[str, Any] = {}
     missing: list[str] = []
     for key, value in table.items():

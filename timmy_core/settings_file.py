@@ -69,6 +69,17 @@ TEMPLATE: Final = """\
 
 [memory]
 # embedder = "auto"                     # auto, minilm, sentence-transformers, ollama, openai or none
+
+# Without a [[nodes]] table the ledger has a play node, whose sats are worth nothing.
+# [[nodes]]
+# name = "main"
+# kind = "lnbits"                       # lnbits, lnd or play
+# url = "https://lnbits.example"
+# invoice_key = "${LNBITS_INVOICE_KEY}"
+# admin_key = "${LNBITS_ADMIN_KEY}"     # only needed to pay
+
+[ledger]
+# reconcile_minutes = 15                # how often the book is compared with the node; 0: only by hand
 """
 
 

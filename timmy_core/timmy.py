@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import dataclasses
 import logging
-import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast
+from typing import TYPE_CHECKING, Final, Self, Unpack, cast
 
 from timmy_core.clock import Clock, SystemClock
 from timmy_core.errors import StoreClosedError, StoreError
@@ -23,25 +20,28 @@ from timmy_core.events.events import Events
 from timmy_core.events.explorer import Explorer
 from timmy_core.events.feed import Feed
 from timmy_core.events.frames import EVENTS_FRAME, PROMOTION, REDACTIONS_FRAME, SEGMENTS_FRAME
-from timmy_core.events.model import iso
 from timmy_core.events.questions import Questions
-from timmy_core.events.schedule import SETTLE, JobState, Schedule, upkeep
+from timmy_core.events.schedule import SETTLE, Schedule, upkeep
 from timmy_core.events.views import Views
 from timmy_core.events.wanted import Wanted
+from timmy_core.ledger.build import LightningRoom
+from timmy_core.ledger.frames import LEDGER_FRAMES
+from timmy_core.ledger.node import Node
 from timmy_core.loop import BridgedStream, LoopThread, SyncStream
 from timmy_core.memory.build import Room
 from timmy_core.memory.conversing import Conversing
 from timmy_core.memory.extract import Extraction
 from timmy_core.memory.frames import MEMORY_FRAME
+from timmy_core.opened import Opened
 from timmy_core.router.budget import Budgets
 from timmy_core.router.build import build_router
-from timmy_core.router.chat import Answer, Provider, ProviderStatus, StreamPart
+from timmy_core.router.chat import Answer, Provider, StreamPart
 from timmy_core.router.frames import ATTEMPTS_FRAME, CIRCUITS_FRAME, PROVIDERS_FRAME, SPENDING_FRAME
 from timmy_core.router.metrics import Metrics
-from timmy_core.router.reload import Problem
 from timmy_core.router.router import Router
 from timmy_core.router.tokens import estimate
-from timmy_core.settings import Settings, default_home, load_settings
+from timmy_core.settings import Settings, load_settings
+from timmy_core.status import Status
 from timmy_core.store.engine import Store
 from timmy_core.store.frames import Filter
 from timmy_core.store.lake import Lake
@@ -50,6 +50,9 @@ from timmy_core.swarm.asked import AskOptions
 from timmy_core.swarm.forgotten import forget_turns
 from timmy_core.swarm.switches import Switches
 from timmy_core.swarm.turns import RECALLS_FRAME, TURNS_FRAME, Turn
+from timmy_core.upgrades.build import UpgradesRoom
+from timmy_core.upgrades.frames import DECISIONS_FRAME, UPGRADES_FRAME
+from timmy_core.upgrades.queue import Upgrades
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,32 +62,13 @@ VERSION: Final = version("timmy-workbench")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The state of everything at a glance; read from the store, without network I/O."""
-
-    version: str
-    home: Path
-    started_at: datetime
-    events: int
-    last_event_at: datetime | None
-    questions: int
-    database_bytes: int
-    providers: tuple[ProviderStatus, ...]
-    problem: Problem | None  # why a changed configuration is not used
-    upkeep: tuple[JobState, ...]  # what the serving process does by itself; empty in any other
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the status as JSON can carry it; times are ISO 8601 in UTC."""
-        return cast("dict[str, Any]", _plain(dataclasses.asdict(self)))
-
-
 class Timmy:
     """Every room of one home, wired; made by `open_timmy`, and safe to use from any thread or event loop."""
 
     def __init__(
-        self, settings: Settings, *, clock: Clock | None = None, providers: Sequence[Provider] | None = None
-    ) -> None:
+        self, settings: Settings, *, clock: Clock | None = None, providers: Sequence[Provider] | None = None,
+        nodes: Sequence[Node] | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.started_at = self.clock.now()
@@ -110,6 +94,11 @@ class Timmy:
             copies=(forget_turns,),
         )  # fmt: skip
         self.memory, self.meaning = self._memory.memory, self._memory.meaning
+        self._lightning = LightningRoom(
+            settings, store=self.store, events=self.events, loop=self._loop, clock=self.clock, nodes=nodes
+        )
+        self.ledger, self.payments = self._lightning.ledger, self._lightning.payments
+        self.upgrading = UpgradesRoom(settings, store=self.store, events=self.events, clock=self.clock)
         self.router = self._wire_router(providers)
         self._agent = self._wire_agent()
 
@@ -133,7 +122,8 @@ class Timmy:
 
         log = (EVENTS_FRAME, SEGMENTS_FRAME, REDACTIONS_FRAME)
         router = (ATTEMPTS_FRAME, PROVIDERS_FRAME, CIRCUITS_FRAME, SPENDING_FRAME)
-        frames = (*log, *router, TURNS_FRAME, RECALLS_FRAME, MEMORY_FRAME)
+        rooms = (MEMORY_FRAME, *LEDGER_FRAMES, UPGRADES_FRAME, DECISIONS_FRAME)
+        frames = (*log, *router, TURNS_FRAME, RECALLS_FRAME, *rooms)
         return Lake(self.store, frames, folder=self.events.archive.folder, promotion=PROMOTION, mend=mend)
 
     def _wire_router(self, providers: Sequence[Provider] | None) -> Router:
@@ -194,6 +184,15 @@ class Timmy:
 
     # Looking -------------------------------------------------------------------------------------------------
 
+    @property
+    def upgrades(self) -> Upgrades:
+        """The queue of proposed changes; `timmy.upgrading` has what surrounds it: people, policy, sandbox.
+
+        Raises:
+            UpgradeError: no repository is named in `[upgrades]`, or it cannot be used.
+        """
+        return self.upgrading.queue
+
     @cached_property
     def feed(self) -> Feed:
         """The live feed of this process; its follower starts with the first use."""
@@ -246,13 +245,15 @@ class Timmy:
             _log.warning("the log was not read into memory: %s", error)
 
     def start_schedule(self) -> None:
-        """Begin to keep the log by itself, as `[log]` in the settings says; the serving process calls it, once."""
+        """Begin to keep log and ledger by itself, as the settings say; the serving process calls it, once."""
         with self._closing:
             if self._schedule is None and not self._closed:
-                jobs = upkeep(self.events, self.settings.log)
+                jobs = [*upkeep(self.events, self.settings.log), *self._lightning.jobs(), *self.upgrading.jobs()]
                 self._schedule = Schedule(jobs, self.events, self.clock, SETTLE)
                 self._schedule.start()
                 self.meaning.start()
+                self._lightning.start()
+                self.upgrading.start()
 
     def status(self) -> Status:
         """Return the state of everything at a glance, from the store alone."""
@@ -287,6 +288,8 @@ class Timmy:
                 self._schedule.stop()
             # Cut off what runs first, so that its last events still find the store open.
             self.router.close()
+            self.upgrading.close()
+            self._lightning.close()
             self._memory.close()
             self._loop.close()
             self._agent.close()
@@ -324,51 +327,11 @@ class Timmy:
         await asyncio.to_thread(self.close)
 
 
-class _Opened:
-    """The Timmys of this process, one a home, each with how many uses it has."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._uses: dict[tuple[int, Path], tuple[Timmy, int]] = {}
-
-    def take(self, home: str | Path | None) -> Timmy:
-        root = (Path(home).expanduser() if home is not None else default_home()).absolute()
-        key = (os.getpid(), root.resolve())
-        with self._lock:
-            timmy, uses = self._uses.get(key, (None, 0))
-            if timmy is None:
-                # Who shares an open one shares the settings in force, even while the file is wrong.
-                timmy = Timmy(load_settings(root))
-            self._uses[key] = (timmy, uses + 1)
-        return timmy
-
-    def release(self, timmy: Timmy) -> None:
-        with self._lock:
-            key = self._key(timmy)
-            if key is not None:
-                _, uses = self._uses[key]
-                if uses > 1:
-                    self._uses[key] = (timmy, uses - 1)
-                    return
-        timmy.shutdown()
-
-    def forget(self, timmy: Timmy) -> None:
-        with self._lock:
-            key = self._key(timmy)
-            if key is not None:
-                del self._uses[key]
-
-    def close_all(self) -> None:
-        """Finish what is queued as the process ends; what a fork inherited is not ours to close."""
-        for (pid, _), (timmy, _) in list(self._uses.items()):
-            if pid == os.getpid():
-                timmy.shutdown()
-
-    def _key(self, timmy: Timmy) -> tuple[int, Path] | None:
-        return next((key for key, (held, _) in self._uses.items() if held is timmy), None)
+def _make(home: Path) -> Timmy:
+    return Timmy(load_settings(home))
 
 
-_opened = _Opened()
+_opened = Opened(_make)
 atexit.register(_opened.close_all)
 
 
@@ -385,15 +348,3 @@ def open_timmy(home: str | Path | None = None) -> Timmy:
         StoreError: the store cannot be opened.
     """
     return _opened.take(home)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, datetime):
-        return iso(value.astimezone(UTC))
-    if isinstance(value, Path):
-        return str(value)
-    return value
