@@ -1,0 +1,1 @@
+"""The upgrade queue: Timmy proposes, a person decides, git applies, and nothing is ever half done."""

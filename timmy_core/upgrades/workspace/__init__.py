@@ -1,0 +1,1 @@
+"""The door to git: nothing else in the house runs it."""
