@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from timmy_core.cli import chat, doctor, events, memory, router, up
+from timmy_core.cli import chat, doctor, events, ledger, memory, router, up, upgrades
 from timmy_core.cli.console import err
 from timmy_core.errors import TimmyError
 
@@ -25,8 +25,10 @@ app.command("up")(up.up)
 app.command("chat")(chat.chat)
 app.command("doctor")(doctor.doctor)
 app.add_typer(events.app, name="events")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(memory.app, name="memory")
 app.add_typer(router.app, name="router")
+app.add_typer(upgrades.app, name="upgrades")
 
 
 def _version(wanted: bool) -> None:

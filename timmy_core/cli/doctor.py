@@ -20,6 +20,7 @@ from rich.markup import escape
 from timmy_core.cli.console import Home, out
 from timmy_core.errors import TimmyError
 from timmy_core.events.archive import SEGMENT
+from timmy_core.ledger.money import words as sats
 from timmy_core.settings import Settings, load_settings
 from timmy_core.store.engine import SQLITE_VERSION
 from timmy_core.store.lock import lock_is_stuck
@@ -43,7 +44,7 @@ class Check:
 
 
 def doctor(home: Home = None) -> None:
-    """Look at versions, home, lock, disk, log and providers; exit status 1 when something is broken."""
+    """Look at versions, home, lock, disk, log, ledger, nodes and providers; exit status 1 when something is broken."""
     failed = False
     for check in examine(home):
         failed |= check.state == "fail"
@@ -55,7 +56,7 @@ def doctor(home: Home = None) -> None:
 
 
 def examine(home: Path | None) -> Iterator[Check]:
-    """Yield every check as it is done; the providers, which are asked over the network, come last."""
+    """Yield every check as it is done; nodes and providers, which are asked over the network, come last."""
     yield from _versions()
     try:
         settings = load_settings(home)
@@ -73,6 +74,8 @@ def examine(home: Path | None) -> Iterator[Check]:
     with timmy:
         yield from _store(timmy)
         yield from _upkeep(timmy)
+        yield from _ledger(timmy)
+        yield from _nodes(timmy)
         yield from _providers(timmy)
 
 
@@ -146,6 +149,28 @@ def _upkeep(timmy: Timmy) -> Iterator[Check]:
     signed = json.loads(lines[-1])["seq"] if lines else 0
     yield Check("ok", "signed heads", f"{len(lines):,}, up to event {signed:,} of {head:,}")
     yield Check("ok", "text index", f"{timmy.events.text.index.indexed():,} of {head:,} events")
+
+
+def _ledger(timmy: Timmy) -> Iterator[Check]:
+    balance, pending = timmy.ledger.balance(), timmy.ledger.pending()
+    waits = f"{len(pending):,} pending"
+    if pending:
+        age = timmy.clock.now() - pending[0].created_at
+        waits += f", the oldest for {age.total_seconds() / 3600:,.1f} h"
+    found = f"{sats(balance.available_msat)} available; {waits}; `timmy ledger verify` walks the whole book"
+    yield Check("ok", "ledger", found)
+    findings = timmy.payments.open_findings()
+    mend = "`timmy ledger findings` lists them" if findings else ""
+    yield Check("warn" if findings else "ok", "ledger and nodes", f"{findings:,} findings to look at", mend)
+
+
+def _nodes(timmy: Timmy) -> Iterator[Check]:
+    infos = {info.name: info for info in timmy.payments.nodes()}
+    for name, health in timmy.payments.health().items():
+        info = infos[name]
+        what = f"node {name} ({info.kind}, {info.network}{', default' if info.default else ''})"
+        mend = "" if health.ok else f"look at its table under [[nodes]] in {timmy.settings.toml_path}"
+        yield Check("ok" if health.ok else "warn", what, health.message, mend)
 
 
 def _providers(timmy: Timmy) -> Iterator[Check]:

@@ -12,10 +12,12 @@ from starlette.routing import Match, Route
 
 from timmy_core.server.errors import ApiError
 from timmy_core.server.gate import API, TOKEN_HEADER
+from timmy_core.server.ledger_api import LedgerApi
 from timmy_core.server.memory_api import MemoryApi
 from timmy_core.server.query import AskBody, EventsParams, NoParams, read_body, read_query
 from timmy_core.server.replies import json_reply, jsonable, unless_gone
 from timmy_core.server.router_api import RouterApi
+from timmy_core.server.upgrades_api import UpgradesApi
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -44,7 +46,8 @@ class Api:
         # Every method ends here, or marimo's mount behind these routes would answer in words of its own.
         rest = Route(f"{API}{{rest:path}}", self.unknown, methods=_METHODS)
         ask = Route(f"{API}ask", self.ask, methods=["POST"])
-        return [*routes, *RouterApi(self._timmy).routes(), *MemoryApi(self._timmy).routes(), ask, rest]
+        rooms = (RouterApi(self._timmy), MemoryApi(self._timmy), LedgerApi(self._timmy), UpgradesApi(self._timmy))
+        return [*routes, *(route for room in rooms for route in room.routes()), ask, rest]
 
     async def status(self, request: Request) -> Response:
         """Everything at a glance."""
