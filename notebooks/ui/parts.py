@@ -113,6 +113,23 @@ def until(moment: datetime, *, now: datetime | None = None) -> str:
     return _time(moment, "left", f"in {duration(seconds)}" if seconds > 0 else "with the next question")
 
 
+def aged(moment: datetime, *, now: datetime | None = None) -> str:
+    """Return how long ago a moment was as `3 min`; the browser keeps it counting."""
+    return _time(moment, "age", duration(((now or datetime.now(UTC)) - moment).total_seconds()))
+
+
+def ends(moment: datetime, *, now: datetime | None = None) -> str:
+    """Return how long something goes on as `for 41 min`, or `no longer`; the browser keeps it counting down."""
+    seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    return _time(moment, "ends", f"for {duration(seconds)}" if seconds > 0 else "no longer")
+
+
+def anew(moment: datetime, *, now: datetime | None = None) -> str:
+    """Return when something begins as `in 6 h`; the browser keeps it counting down."""
+    seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    return _time(moment, "anew", f"in {duration(seconds)}" if seconds > 0 else "now")
+
+
 def clock(moment: datetime) -> str:
     """Return a moment as `14:02`, in the reader's zone once the browser has seen it."""
     return _time(moment, "clock", f"{moment:%H:%M}")
@@ -126,6 +143,11 @@ def day(moment: datetime) -> str:
 def moment(moment: datetime) -> str:
     """Return a moment with its day and milliseconds, in the reader's zone once the browser has seen it."""
     return _time(moment, "full", f"{moment:%d %b %Y %H:%M:%S}.{moment.microsecond // 1000:03d} UTC")
+
+
+def minute(moment: datetime) -> str:
+    """Return a moment with its day, to the minute, in the reader's zone once the browser has seen it."""
+    return _time(moment, "minute", f"{moment:%d %b %Y %H:%M} UTC")
 
 
 def ident(value: str | None, *, chars: int = 8) -> str:

@@ -13,14 +13,24 @@ function duration(seconds) {
 function words(style, moment) {
   const seconds = (Date.now() - moment.getTime()) / 1000;
   if (style === "ago") return `${duration(seconds)} ago`;
+  if (style === "minute") return moment.toLocaleString([], { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", hour12: false });
+  if (style === "age") return duration(seconds);
+  if (style === "ends") return seconds < 0 ? `for ${duration(-seconds)}` : "no longer";
+  if (style === "anew") return seconds < 0 ? `in ${duration(-seconds)}` : "now";
   if (style === "left") return seconds < 0 ? `in ${duration(-seconds)}` : "with the next question";
   if (style === "full") return moment.toLocaleString([], { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
   if (style === "day") return moment.toLocaleDateString([], { day: "numeric", month: "short" });
   return moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
 }
 
+// Widgets draw into roots of their own, which a search of the document leaves out.
+function everywhere(selector) {
+  const roots = [...document.querySelectorAll("marimo-anywidget")].map((host) => host.shadowRoot).filter(Boolean);
+  return [document, ...roots].flatMap((root) => [...root.querySelectorAll(selector)]);
+}
+
 function countTimes() {
-  for (const element of document.querySelectorAll("time[data-style]")) {
+  for (const element of everywhere("time[data-style]")) {
     const moment = new Date(element.dateTime);
     const text = element.firstChild;
     const now = words(element.dataset.style, moment);

@@ -1,0 +1,163 @@
+"""Every invoice and payment: found by filters that stand in the address, listed as one scrolls, one of them in full."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import marimo as mo
+import traitlets
+
+from timmy_core import TimmyError
+from timmy_core.ledger.model import Entry, Invoice, Page
+from ui import entry as whole
+from ui import filters, parts, sats
+from ui.icons import family_icon
+from ui.joined import joined
+
+if TYPE_CHECKING:
+    from timmy_core import Timmy
+
+_HERE = Path(__file__).parent
+PAGE = 50
+KEYS = ("text", "direction", "status", "agent", "task", "source", "node", "since", "until", "entry")
+_NAMES = {"agent": "agent_id", "task": "task_id", "source": "source", "node": "node", "text": "text"}
+_KNOWN = {"direction": ("in", "out"), "status": ("pending", "settled", "failed", "expired")}
+
+
+class Entries(anywidget.AnyWidget):
+    """Holds `query` as it stands in the address, and sends what it finds.
+
+    Args:
+        timmy: whose ledger it is.
+        query: what the address asks for at first.
+    """
+
+    _esm = joined("dom.js", "entries.js")
+    _css = joined("finding.css", "entries.css")
+
+    query = traitlets.Dict().tag(sync=True)
+    names = traitlets.Dict().tag(sync=True)
+    brush = traitlets.Dict(default_value=None, allow_none=True).tag(sync=True)
+    stamp = traitlets.Int(0).tag(sync=True)
+
+    def __init__(self, timmy: Timmy, *, query: Mapping[str, str]) -> None:
+        super().__init__(query=dict(query))
+        self._timmy = timmy
+        self._asking = _Asking()
+        self.on_msg(self._asked)
+
+    def again(self, changed: int) -> None:
+        """Have the browser ask once more where the ledger changed since the last time.
+
+        Args:
+            changed: the seq of the last event of the ledger.
+        """
+        self.stamp = changed
+
+    def _asked(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
+        if content.get("kind") in ("find", "more", "open"):
+            arguments = (self.send, self._timmy, dict(content), self._asking)
+            mo.Thread(target=answer, args=arguments, daemon=True).start()
+
+
+class _Asking:
+    """Lets one look run at a time, and passes over those that a later one made needless."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.latest = 0
+
+
+def from_address(address: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a page's address asks for; what it cannot mean is left out."""
+    found: dict[str, str] = {}
+    for key in KEYS:
+        value = address.get(key) or ""
+        text = (value if isinstance(value, str) else value[-1]).strip()
+        known = _KNOWN.get(key)
+        if text and (known is None or text in known) and (key not in {"since", "until"} or filters.moment(text)):
+            found[key] = text
+    return found
+
+
+def answer(send: Any, timmy: Timmy, content: Mapping[str, Any], asking: _Asking) -> None:
+    """Send what a question of the browser brings; nothing where a later one was asked meanwhile."""
+    kind, number = content["kind"], int(content.get("number", 0))
+    if kind == "open":
+        key = str(content["id"])
+        send({"kind": "detail", "id": key, "html": whole.detail(timmy, key)})
+        return
+    if kind == "find":
+        asking.latest = max(asking.latest, number)
+    with asking.lock:
+        if number < asking.latest:
+            return
+        reply: dict[str, Any]
+        try:
+            reply = found(timmy, content["query"], cursor=content.get("cursor"))
+        except TimmyError as error:
+            reply = {"problem": parts.sentence(str(error)), "rows": [], "cursor": None, "words": ""}
+    send({"kind": kind, "number": number, **reply})
+
+
+def found(timmy: Timmy, query: Mapping[str, Any], *, cursor: str | None = None) -> dict[str, Any]:
+    """Return the entries for a query, newest first, with the words above them."""
+    page = timmy.ledger.list(limit=PAGE, cursor=cursor, **wanted(query))
+    filtered = any(query.get(key) for key in KEYS if key != "entry")
+    return {
+        "rows": [row(one) for one in page.entries],
+        "cursor": page.cursor,
+        "words": said(page, filtered=filtered) if cursor is None else "",
+    }
+
+
+def wanted(query: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a query as `Ledger.list` takes it."""
+    chosen: dict[str, Any] = {_NAMES.get(key, key): str(query[key]) for key in (*_NAMES, *_KNOWN) if query.get(key)}
+    bounds = {key: filters.moment(str(query.get(key) or "")) for key in ("since", "until")}
+    return chosen | {key: moment for key, moment in bounds.items() if moment is not None}
+
+
+def said(page: Page, *, filtered: bool) -> str:
+    """Return what was found, in words; sums only where all of it is at hand."""
+    if not page.entries:
+        return "Nothing with these filters." if filtered else ""
+    if page.cursor is not None:
+        return "Newest first, with these filters" if filtered else "Newest first"
+    came = sum(_settled(one) for one in page.entries if isinstance(one, Invoice))
+    went = sum(_settled(one) for one in page.entries if not isinstance(one, Invoice))
+    sums = [f"{sats.words(amount)} {word}" for amount, word in ((came, "came in"), (went, "went out")) if amount]
+    number = parts.plural(len(page.entries), "entry", "entries")
+    return ": ".join([f"{number}{' with these filters' if filtered else ''}", *([", ".join(sums)] if sums else [])])
+
+
+def _settled(one: Entry) -> int:
+    if one.shown != "settled":
+        return 0
+    return whole.amount(one) + (0 if isinstance(one, Invoice) else one.fee_msat or 0)
+
+
+def row(one: Entry) -> dict[str, Any]:
+    """Return an entry as the browser takes it."""
+    incoming = isinstance(one, Invoice)
+    amount = whole.amount(one)
+    fee = "" if isinstance(one, Invoice) or not one.fee_msat else sats.plain(one.fee_msat)
+    who = one.agent_id or (one.source if isinstance(one, Invoice) else "")
+    return {
+        "id": one.id,
+        "direction": one.direction,
+        "at": one.created_at.isoformat(),
+        "what": whole.title(one),
+        "title": one.memo or one.payment_hash,
+        "who": who,
+        "agent": " · ".join(part for part in (one.agent_id, one.task_id and f"task {one.task_id}") if part),
+        "pill": whole.pill(one),
+        "fee": fee,
+        "amount": "any" if incoming and not amount else sats.signed(amount if incoming else -amount),
+        "tone": one.shown,
+        "icon": family_icon("invoice" if incoming else "payment", size=15),
+    }
