@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from timmy_core.events.log import EventLog
 from timmy_core.store.engine import Store
 from timmy_core.testing import FakeClock
 from timmy_core.timmy import Timmy, open_timmy
+
+# How long an example takes says how busy the machine is; what has to be quick is measured in tests/bench.
+settings.register_profile("timmy", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("timmy")
 
 
 @pytest.fixture(autouse=True)

@@ -144,10 +144,13 @@ def test_the_template_is_written_once_and_changes_nothing(tmp_path: Path) -> Non
 def test_every_commented_line_of_the_template_is_valid_when_uncommented(tmp_path: Path) -> None:
     from timmy_core.settings_file import TEMPLATE
 
-    lines = [line[2:] if line.startswith(("# [[", "# name", "# kind", "# base", "# api", "# models", "# pri")) else line
-             for line in TEMPLATE.splitlines()]  # fmt: skip
+    keys = ("# [[", "# name", "# kind", "# base", "# api", "# models", "# pri", "# url", "# invoice_key", "# admin_key")
+    lines = [line[2:] if line.startswith(keys) else line for line in TEMPLATE.splitlines()]
     settings = load(tmp_path, "\n".join(lines))
     assert [provider.name for provider in settings.providers] == ["ollama", "local-llama", "anthropic"]
+    assert [(node.name, node.unset_variables) for node in settings.nodes] == [
+        ("main", ("LNBITS_INVOICE_KEY", "LNBITS_ADMIN_KEY"))
+    ]
 
 
 @pytest.mark.parametrize("name", ["TIMMY_ROUTER", "TIMMY_SERVER__ALLOWED_HOSTS"])

@@ -110,7 +110,7 @@ def test_frames_hold_the_newest_rows_oldest_first(tmp_path: Path) -> None:
     for call, said in (
         (
             lambda: timmy.frame("nothing"),
-            "attempts, circuits, events, memory, providers, recalls, redactions, segments, spending, turns",
+            "accounts, attempts, circuits, events, invoices, memory, payments, providers, recalls, redactions",
         ),
         (lambda: timmy.frame("events", colour="red"), "no column 'colour'"),
         (lambda: timmy.frame("events", limit=0), "out of range"),
@@ -155,3 +155,15 @@ def test_a_redacted_attempt_loses_its_words_everywhere(tmp_path: Path) -> None:
     assert timmy.frame("attempts")["error_class"].to_list() == ["bad_request"]
     assert timmy.router.status()[0].recent_failures[0].message == ""
     timmy.shutdown()
+
+
+def test_a_home_without_a_node_plays_and_its_ledger_is_kept_by_itself_while_it_serves(timmy: Timmy) -> None:
+    (node,) = timmy.payments.nodes()
+    assert (node.name, node.play, timmy.payments.watching()) == ("play", True, ())
+    timmy.start_schedule()
+    made = timmy.payments.create_invoice(amount_msat=21_000, memo="t", agent_id="echo")
+    timmy.payments.playing.pay(made.payment_hash)
+    assert timmy.payments.wait_settled(made, timeout_s=10).status == "settled"
+    assert timmy.ledger.balance().incoming_total_msat == 21_000
+    assert [state.node for state in timmy.payments.watching()] == ["play"]
+    assert "reconcile" in [job.name for job in timmy.status().upkeep]

@@ -1,6 +1,6 @@
 """Run every benchmark, one after the other, and print their tables.
 
-    python tests/bench/run.py [append feed router steady peers money screen start remember memory log]
+    python tests/bench/run.py [append feed router steady peers money invoices ledger screen start remember memory log]
 
 Takes about fifteen minutes, with a log of a million events, and wants a machine that does nothing else; each part alone
 takes `--rounds` and more.
@@ -13,7 +13,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PARTS = ("append", "feed", "router", "steady", "peers", "money", "screen", "start", "remember", "memory", "log")
+PARTS = (
+    "append", "feed", "router", "steady", "peers", "money", "invoices", "ledger", "screen", "start", "remember",
+    "memory", "log",
+)  # fmt: skip
 
 
 def main() -> int:

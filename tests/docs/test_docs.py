@@ -1,18 +1,12 @@
-"""The documents say what the code is: types, keys, columns, routes, commands, dependencies, links and examples."""
+"""The documents say what the code is: types, keys, columns, routes, commands and dependencies."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
-import subprocess
-import sys
-import threading
 import tomllib
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,44 +24,18 @@ from timmy_core.events.heads import Head
 from timmy_core.events.model import EVENT_TYPES
 from timmy_core.events.schedule import upkeep
 from timmy_core.events.transfer import COLUMNS
+from timmy_core.ledger.verify import KINDS as BOOK_KINDS
 from timmy_core.router.chat import ErrorClass
 from timmy_core.server.app import create_app
 from timmy_core.server.pages import find_notebooks
-from timmy_core.server.run import Serving, serve
 from timmy_core.settings import LogSettings, Settings
 from timmy_core.store.engine import Store
 from timmy_core.timmy import Timmy
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
-REFERENCE = DOCS / "reference"
-DOCUMENTS = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "data" / "README.md"])
+from .documents import DOCS, ROOT, codes, reference, rows, section
+
 # Set by the configuration's reader for itself, not by people.
 INTERNAL_KEYS = {"unset_variables"}
-
-_ROW = re.compile(r"^\| `(?P<name>[^`]+)` \|(?P<cells>.*)\|$", re.MULTILINE)
-_LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
-_PYTHON = re.compile(r"^```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def reference(name: str) -> str:
-    return (REFERENCE / f"{name}.md").read_text(encoding="utf-8")
-
-
-def section(text: str, heading: str) -> str:
-    """Return what stands below a heading, up to the next heading."""
-    found = re.search(rf"^#+ {re.escape(heading)}$\n(?P<body>.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert found, f"there is no heading {heading!r}"
-    return without_code(found["body"])
-
-
-def without_code(text: str) -> str:
-    return re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def rows(text: str) -> dict[str, list[str]]:
-    """Return the rows of tables whose first cell is one name in code: name -> the other cells."""
-    return {row["name"]: [cell.strip() for cell in row["cells"].split(" | ")] for row in _ROW.finditer(text)}
 
 
 # Events and errors -----------------------------------------------------------------------------------------------
@@ -96,9 +64,14 @@ def test_every_kind_of_finding_is_described_with_its_meaning_and_no_other_is() -
     assert described == {kind: [meaning, faults[kind]] for kind, meaning in KINDS.items()}
 
 
+def test_every_kind_of_problem_in_the_book_is_described_with_its_meaning_and_no_other_is() -> None:
+    described = rows(section(reference("ledger"), "The hash chain"))
+    assert described == {kind: [meaning] for kind, meaning in BOOK_KINDS.items()}
+
+
 def test_every_column_that_is_taken_from_data_is_described_with_its_names() -> None:
     table = rows(section(reference("events"), "Columns that are taken from `data`"))
-    described = {name: (cells[0], tuple(_code(cells[1]))) for name, cells in table.items()}
+    described = {name: (cells[0], tuple(codes(cells[1]))) for name, cells in table.items()}
     assert described == dict(segment.PROMOTED)
 
 
@@ -117,7 +90,7 @@ def test_every_job_of_the_schedule_is_described_with_its_interval_and_its_key(ti
     table = rows(section(reference("events"), "The schedule"))
     jobs = upkeep(timmy.events, LogSettings(prune_after_days=1))
     assert {name: cells[0] for name, cells in table.items()} == {job.name: words[str(job.every)] for job in jobs}
-    assert {key for cells in table.values() for key in _code(cells[2])} == set(LogSettings.model_fields)
+    assert {key for cells in table.values() for key in codes(cells[2])} == set(LogSettings.model_fields)
 
 
 def test_every_column_of_an_export_is_described_and_no_other_is() -> None:
@@ -142,7 +115,7 @@ def test_what_a_query_sees_of_an_event_is_described(timmy: Timmy) -> None:
 def sections() -> Iterator[tuple[str, type[BaseModel]]]:
     """Yield (heading, model) of every section of the settings."""
     for name, field in Settings.model_fields.items():
-        if name == "providers":
+        if name in ("providers", "nodes"):
             yield f"`[[{name}]]`", next(kind for kind in field.annotation.__args__ if kind is not ...)
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield f"`[{name}]`", field.annotation
@@ -200,11 +173,7 @@ def test_every_column_of_an_attempt_is_described_with_the_router(store: Store) -
     with store.read() as connection:
         columns = {row[1] for row in connection.execute("PRAGMA table_info(provider_metrics)")}
     text = section(reference("router"), "`provider_metrics`")
-    assert columns == {name for line in re.findall(r"^\|[^|]*`[^|]*\|", text, re.MULTILINE) for name in _code(line)}
-
-
-def _code(text: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", text)
+    assert columns == {name for line in re.findall(r"^\|[^|]*`[^|]*\|", text, re.MULTILINE) for name in codes(line)}
 
 
 # Server ----------------------------------------------------------------------------------------------------------
@@ -237,7 +206,7 @@ def test_no_route_is_described_that_the_server_does_not_have(timmy: Timmy) -> No
 
 
 def test_every_parameter_of_the_api_is_described_and_no_other_is() -> None:
-    from timmy_core.server import memory_query, query
+    from timmy_core.server import ledger_query, memory_query, query
 
     text = reference("http-api")
     assert set(rows(section(text, "`GET /api/v1/events`"))) == set(query.EventsParams.model_fields)
@@ -254,21 +223,23 @@ def test_every_parameter_of_the_api_is_described_and_no_other_is() -> None:
         ("POST /api/v1/memory/entries/{key}/close", memory_query.CloseBody),
         ("POST /api/v1/memory/forget", memory_query.ForgetBody),
         ("POST /api/v1/memory/sessions/{session}", memory_query.SwitchBody),
+        ("GET /api/v1/ledger/balance", ledger_query.BalanceParams),
+        ("GET /api/v1/ledger/entries", ledger_query.LedgerEntriesParams),
+        ("GET /api/v1/ledger/accounts", ledger_query.AccountsParams),
+        ("GET /api/v1/ledger/statement", ledger_query.StatementParams),
+        ("GET /api/v1/ledger/stats", ledger_query.StatsParams),
+        ("GET /api/v1/ledger/budgets", ledger_query.LedgerBudgetsParams),
+        ("GET /api/v1/ledger/findings", ledger_query.FindingsParams),
+        ("GET /api/v1/ledger/export", ledger_query.ExportParams),
+        ("POST /api/v1/ledger/invoices", ledger_query.InvoiceBody),
+        ("POST /api/v1/ledger/decode", ledger_query.DecodeBody),
+        ("POST /api/v1/ledger/payments", ledger_query.PayBody),
+        ("POST /api/v1/ledger/reconcile", ledger_query.ReconcileBody),
+        ("POST /api/v1/ledger/budgets", ledger_query.BudgetBody),
     ):
         assert set(rows(section(text, f"`{address}`"))) == set(model.model_fields)
     events = {"delta", "tool_call", "switch", "done", "error"}
     assert set(rows(section(text, "`POST /api/v1/router/complete`"))) == set(query.CompleteBody.model_fields) | events
-
-
-def test_the_examples_that_steer_the_cascade_run(home: Path) -> None:
-    (home / "timmy.toml").write_text('[[providers]]\nname = "x"\nkind = "ollama"\nmodels = { default = "m" }\n')
-    printed = run(DOCS / "how-to" / "steer-the-cascade.md", home)
-    assert printed.splitlines() == ["x open", "['provider.closed', 'provider.isolated']"]
-
-
-def test_the_examples_of_a_memory_in_use_run(home: Path) -> None:
-    printed = run(DOCS / "how-to" / "give-timmy-a-memory.md", home)
-    assert printed.splitlines() == ["fact The bicycle is in the cellar"]
 
 
 # Command line ----------------------------------------------------------------------------------------------------
@@ -311,7 +282,7 @@ def names(requirements: list[str]) -> set[str]:
 
 def test_every_public_name_is_described_and_no_other_is() -> None:
     text = reference("python").partition("\n## ")[0]
-    described = {name for line in re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE) for name in _code(line)}
+    described = {name for line in re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE) for name in codes(line)}
     assert described == set(timmy_core.__all__)
 
 
@@ -322,126 +293,6 @@ def test_everything_that_timmy_offers_is_described(timmy: Timmy) -> None:
 
 
 def test_the_frames_are_described_with_their_columns(timmy: Timmy) -> None:
-    described = {name: _code(cells[0]) for name, cells in rows(section(reference("python"), "Frames")).items()}
+    described = {name: codes(cells[0]) for name, cells in rows(section(reference("python"), "Frames")).items()}
     assert described == {name: timmy.frame(name).columns for name in described}
     assert described.keys() == timmy._lake._specs.keys()
-
-
-# Links -----------------------------------------------------------------------------------------------------------
-
-
-def anchor(heading: str) -> str:
-    """Return a heading's anchor, as GitHub makes it."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
-def test_every_link_to_a_document_resolves(document: Path) -> None:
-    for found in _LINK.finditer(without_code(document.read_text(encoding="utf-8"))):
-        target, _, fragment = found["target"].partition("#")
-        if ":" in target:
-            continue
-        path = (document.parent / target).resolve() if target else document
-        assert path.exists(), f"{target} does not exist"
-        if fragment:
-            headings = re.findall(r"^#+ (.+)$", without_code(path.read_text(encoding="utf-8")), re.MULTILINE)
-            assert fragment in {anchor(heading) for heading in headings}, f"{target} has no heading #{fragment}"
-
-
-def test_every_document_is_in_the_index() -> None:
-    index = (DOCS / "README.md").read_text(encoding="utf-8")
-    inside = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} - {"README.md"}
-    assert {path for path in inside if f"({path})" not in index} == set()
-
-
-# Examples --------------------------------------------------------------------------------------------------------
-
-
-def examples(path: Path) -> str:
-    """Return the Python of a document, as one program whose lines keep their numbers."""
-    text = path.read_text(encoding="utf-8")
-    lines = [""] * text.count("\n")
-    for block in _PYTHON.finditer(text):
-        first = text.count("\n", 0, block.start("code"))
-        code = block["code"].splitlines()
-        lines[first : first + len(code)] = code
-    return "\n".join(lines)
-
-
-def run(path: Path, home: Path, **environment: str) -> str:
-    """Run a document's examples in a process of their own, warnings being errors, and return what they print."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"exec(compile({examples(path)!r}, {path.name!r}, 'exec'))"],
-        env={**os.environ, "TIMMY_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"} | environment,
-        cwd=home.parent,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, f"{path.name}: {done.stderr}"
-    return done.stdout
-
-
-def test_the_examples_in_python_run(home: Path) -> None:
-    printed = run(REFERENCE / "python.md", home)
-    assert "No model answered" in printed
-    assert "seen up to" in printed
-
-
-def test_the_examples_about_memory_run(home: Path) -> None:
-    assert run(REFERENCE / "memory.md", home).splitlines() == ["0 entries left"]
-
-
-def test_the_chain_is_checked_as_it_is_described(home: Path, timmy: Timmy) -> None:
-    timmy.events.append("x.one", source="test", data={"word": "bäh"})
-    timmy.events.append("x.two", source="test", task_id="t", agent_id="a", trace_id="r", id="mine")
-    with timmy.store.read() as connection:
-        seq, head = connection.execute("SELECT seq, hex(hash) FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-    assert seq == 2
-    assert head.lower() in run(REFERENCE / "events.md", home)
-
-
-@pytest.mark.parametrize("name", ["search-and-ask-the-log", "keep-the-log-small"])
-def test_the_examples_about_the_log_run(name: str, home: Path, timmy: Timmy) -> None:
-    timmy.events.append("task.created", source="test", task_id="t1", data={"title": "a title"})
-    printed = run(DOCS / "how-to" / f"{name}.md", home)
-    assert {"search-and-ask-the-log": "a title", "keep-the-log-small": "1 redacted"}[name] in printed
-
-
-def test_the_chain_of_a_pruned_log_is_checked_as_it_is_described(
-    home: Path, timmy: Timmy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("timmy_core.events.archive.SEGMENT", 5)
-    for number in range(12):
-        timmy.events.append("x.one", source="test", data={"number": number}, ts=datetime(2026, 1, 1, tzinfo=UTC))
-    timmy.events.seal()
-    assert timmy.events.prune(timedelta(days=1)).events == 10
-    assert timmy.events.head()[1] in run(REFERENCE / "events.md", home)
-
-
-@pytest.fixture
-def serving(timmy: Timmy) -> Iterator[Serving]:
-    """A server of this test's Timmy, without a password."""
-    ready = threading.Event()
-    box: list[Serving] = []
-
-    def listening(started: Serving) -> None:
-        box.append(started)
-        ready.set()
-
-    options: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "password": None, "on_ready": listening}
-    thread = threading.Thread(target=serve, args=(timmy,), kwargs=options, name="docs-server")
-    thread.start()
-    assert ready.wait(30), "the server did not start"
-    yield box[0]
-    box[0].stop()
-    thread.join(10)
-    assert not thread.is_alive(), "the server did not stop"
-
-
-def test_the_examples_that_follow_events_run(home: Path, timmy: Timmy, serving: Serving) -> None:
-    timmy.events.append("x.first.made", source="test")
-    printed = run(DOCS / "how-to" / "follow-events-from-another-program.md", home, TIMMY_URL=serving.url)
-    assert printed.splitlines() == ["1 x.first.made {}", "1 x.first.made"]
-    assert timmy.events.get("backup-2026-01-31").type == "x.backup.made"

@@ -19,6 +19,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# Somebody else may be installing something at the moment.
+APT_INSTALL = ("apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300")
 FETCH_S = 600
 PROBE_S = 60
 
@@ -71,7 +73,7 @@ def _candidates(environ: Mapping[str, str], run: Run, tried: list[str], *, root:
         tried.append("the system's package manager was not used: that takes root and apt-get")
         return
     _fetch(["apt-get", "update"], environ, run, tried)
-    _fetch(["apt-get", "install", "-y", "--no-install-recommends", "chromium"], environ, run, tried)
+    _fetch([*APT_INSTALL, "chromium"], environ, run, tried)
     yield from _installed(path)
 
 

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.once import alone
+
 from .browser import NoBrowserError, find_browser, flags
 from .served import Served
 from .window import Window
 
 Serve = Callable[..., Served]
+WINDOW = pytest.StashKey[Window]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,7 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     try:
-        return find_browser()
+        with alone():
+            return find_browser()
     except NoBrowserError as error:
         pytest.fail(str(error), pytrace=False)
 
@@ -41,8 +45,9 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def window(browser: Browser) -> Iterator[Window]:
-    opened = Window(browser)
+def window(request: pytest.FixtureRequest, browser: Browser, tmp_path: Path) -> Iterator[Window]:
+    opened = Window(browser, tmp_path)
+    request.node.stash[WINDOW] = opened
     yield opened
     opened.close()
 
@@ -66,9 +71,10 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    arguments: dict[str, Any] = getattr(item, "funcargs", {})
-    if report.when == "call" and report.failed and "window" in arguments:
-        taken = arguments["window"].screenshots(arguments["tmp_path"])
+    window = item.stash.get(WINDOW, None)
+    # A page that never came up fails in the set-up of its fixture.
+    if report.when in ("setup", "call") and report.failed and window is not None:
+        taken = window.screenshots()
         report.sections.append(("what the browser showed", "\n".join(map(str, taken)) or "no picture could be taken"))
-        report.sections.append(("what its pages complained of", "\n".join(arguments["window"].complaints) or "nothing"))
+        report.sections.append(("what its pages complained of", "\n".join(window.complaints) or "nothing"))
     return report

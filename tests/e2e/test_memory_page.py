@@ -66,8 +66,7 @@ def past(home: Path) -> None:
 
 
 @pytest.fixture
-def page(workbench: tuple[Served, Loopback], window: Window, tmp_path: Path) -> Iterator[Page]:
-    del tmp_path  # where the picture of a failure goes
+def page(workbench: tuple[Served, Loopback], window: Window) -> Iterator[Page]:
     expect.set_options(timeout=PATIENCE_MS)
     served, _ = workbench
     tab = window.tab()

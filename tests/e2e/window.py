@@ -11,13 +11,19 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, R
 
 PATIENCE_MS = 20_000
 # What a browser and marimo say while the server is away; only tests that end it may pass over these.
-OUTAGE = ("net::ERR_", "WebSocket connection to", "Failed to fetch")
+OUTAGE = ("net::ERR_", "WebSocket connection to", "Failed to fetch", "Failed to update a ServiceWorker")
 
 
 class Window:
-    """One browser context: its tabs share cookies, and nothing is shared with another one."""
+    """One browser context: its tabs share cookies, and nothing is shared with another one.
 
-    def __init__(self, browser: Browser) -> None:
+    Args:
+        browser: where it opens.
+        folder: where its pictures are kept.
+    """
+
+    def __init__(self, browser: Browser, folder: Path) -> None:
+        self._folder = folder
         self.context = browser.new_context(viewport={"width": 1280, "height": 900})
         self.context.set_default_timeout(PATIENCE_MS)
         self.requests: list[str] = []
@@ -43,11 +49,11 @@ class Window:
         """Return the pages' complaints without those that contain a text of `but`."""
         return [text for text in self.complaints if not any(part in text for part in but)]
 
-    def screenshots(self, folder: Path) -> list[Path]:
+    def screenshots(self) -> list[Path]:
         """Save how each tab looks now."""
         taken: list[Path] = []
         for number, page in enumerate(self.context.pages, 1):
-            path = folder / f"tab-{number}.png"
+            path = self._folder / f"tab-{number}.png"
             try:
                 page.screenshot(path=path, timeout=10_000)
             except Error:

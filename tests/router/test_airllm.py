@@ -1,96 +1,32 @@
-"""AirLLM's door and its process, with a double of the library: loading, streaming, stopping, dying, refusing."""
+"""AirLLM's door and its process, with a double of the library: answering, loading, stopping."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from timmy_core.errors import ProviderError
-from timmy_core.router.chat import ChatRequest, Completion, Image, Message, Tool, Usage
-from timmy_core.router.providers import airllm, airllm_process, build_provider
-from timmy_core.router.providers.airllm import AirllmDoor
-from timmy_core.settings import ProviderSettings, RouterSettings
+from timmy_core.router.chat import Message, Usage
+from timmy_core.router.providers import airllm, airllm_process
 
-FOREIGN = Path(__file__).with_name("foreign")
-KEY = "hf-very-secret"
-
-Make = Callable[..., AirllmDoor]
-
-
-@pytest.fixture(autouse=True)
-def _foreign_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(FOREIGN))
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+from .airllm_house import Make, ask, doors, failure, foreign_libraries, pid, question, runs, until
 
 
 @pytest.fixture
-async def make(tmp_path: Path) -> AsyncIterator[Make]:
-    made: list[AirllmDoor] = []
-
-    def build(model: str = "tiny", load_s: float = 20, python: str | None = None, **more: object) -> AirllmDoor:
-        folder = tmp_path / model
-        folder.mkdir(exist_ok=True)
-        (folder / "config.json").write_text("{}", encoding="utf-8")
-        table = {"name": "air", "kind": "airllm", "models": {"default": str(folder)}, "api_key": KEY, **more}
-        settings = ProviderSettings.model_validate(table)
-        # A link, so that the door does not look for the package in this interpreter.
-        link = tmp_path / "python"
-        if not link.exists():
-            link.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
-            link.chmod(0o700)
-        made.append(AirllmDoor(settings, RouterSettings(load_s=load_s), python=python or str(link)))
-        return made[-1]
-
-    yield build
-    for door in made:
-        await door.close()
-
-
-def question(door: AirllmDoor, text: str, **more: object) -> ChatRequest:
-    asked = ChatRequest((Message("user", text),), door.default_model, timeout_s=20, first_token_s=20)
-    return replace(asked, **more)
-
-
-async def ask(door: AirllmDoor, text: str, **more: object) -> Completion:
-    return await door.chat(question(door, text, **more))
-
-
-async def failure(asking: Awaitable[object]) -> ProviderError:
-    with pytest.raises(ProviderError) as caught:
-        await asking
-    return caught.value
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - a process has no event
-            await asyncio.sleep(0.01)
-
-
-def pid(door: AirllmDoor) -> int:
-    assert door._child is not None
-    return door._child.pid
+async def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
+    foreign_libraries(monkeypatch)
+    async with doors(tmp_path) as make:
+        yield make
 
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def runs(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
 
 
 # Answering -------------------------------------------------------------------------------------------------------
@@ -251,7 +187,10 @@ async def test_closing_leaves_no_process_no_descriptor_and_no_task(make: Make, t
     assert len(asyncio.all_tasks()) == tasks
 
 
-def test_the_process_ends_with_its_parent_even_while_it_computes(tmp_path: Path) -> None:
+def test_the_process_ends_with_its_parent_even_while_it_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign_libraries(monkeypatch)
     code = f"""
 import asyncio, os, sys
 from timmy_core.router.providers.airllm_process import Child
@@ -274,128 +213,3 @@ asyncio.run(main())
             return
         subprocess.run(["sleep", "0.02"], check=True)
     pytest.fail("the process outlived its parent")
-
-
-# Failing ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "said"),
-    [
-        ("crash", "connection_failed", "exit status 3: Segmentation fault, or the like"),
-        ("killed", "connection_failed", "as the system does when memory runs out"),
-        ("garbage", "connection_failed", "no message"),
-        ("huge", "connection_failed", "a line of more than 1,048,576 bytes"),
-        ("raise", "server_error", "RuntimeError: the tensors do not fit"),
-        ("memory", "server_error", "not enough memory"),
-        ("x" * 64, "context_length_exceeded", "the question has 64 tokens, and the window is 64"),
-    ],
-    ids=lambda value: value[:8],
-)
-async def test_a_failure_gets_its_class_and_the_next_question_its_answer(
-    make: Make, text: str, kind: str, said: str
-) -> None:
-    door = make()
-    error = await failure(ask(door, text))
-    assert error.error_class == kind
-    assert said in error.message
-    assert error.advice
-    assert (await ask(door, "next")).text == "NEXT"
-
-
-async def test_a_process_that_dies_in_mid_answer_cuts_the_stream(make: Make) -> None:
-    door = make()
-
-    async def killing() -> None:
-        async with aclosing(door.stream(question(door, "slow" * 10))) as stream:
-            async for chunk in stream:
-                if chunk.text:
-                    os.kill(pid(door), 9)
-
-    assert (await failure(killing())).error_class == "stream_truncated"
-
-
-@pytest.mark.parametrize(
-    ("model", "kind", "said", "advice"),
-    [
-        ("broken", "model_not_found", "FileNotFoundError: a layer of", "download the model into a folder"),
-        ("dead", "connection_failed", "exit status 7", "ask again"),
-        ("coded", "not_configured", "custom code", "trust_remote_code = true"),
-    ],
-)
-async def test_a_model_that_cannot_be_loaded_says_why(
-    make: Make, model: str, kind: str, said: str, advice: str
-) -> None:
-    error = await failure(ask(make(model), "hi"))
-    assert error.error_class == kind
-    assert said in error.message
-    assert advice in error.advice
-    assert KEY not in str(error)
-
-
-async def test_code_that_comes_with_a_model_runs_only_where_the_configuration_says_so(make: Make) -> None:
-    door = make("coded")
-    await failure(ask(door, "hi"))
-    assert "custom code" in (door.problem() or ("", ""))[0]
-    assert (await ask(make("coded", trust_remote_code=True), "hi")).text == "HI"
-
-
-async def test_an_interpreter_without_the_package_says_what_to_install(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PYTHONPATH")
-    door = make()
-    error = await failure(ask(door, "hi"))
-    assert error.error_class == "not_configured"
-    assert "pip install 'timmy-workbench[airllm]'" in error.advice
-    # It is not tried again at every question.
-    assert door.problem() == (error.message, error.advice)
-
-
-async def test_an_interpreter_that_is_not_there_says_so(make: Make) -> None:
-    error = await failure(ask(make(python="/no/such/python"), "hi"))
-    assert error.error_class == "not_configured"
-    assert "cannot be started" in error.message
-
-
-@pytest.mark.parametrize(
-    ("table", "said"),
-    [
-        ({"models": {}}, "it has no model"),
-        ({"enabled": False}, "it is switched off"),
-        ({"models": {"default": "/no/such/folder"}}, "there is no model in /no/such/folder"),
-        ({"unset_variables": ("HF_TOKEN",)}, "the environment variable HF_TOKEN is not set"),
-    ],
-)
-async def test_what_is_missing_is_said_before_anything_is_started(
-    make: Make, table: dict[str, object], said: str
-) -> None:
-    door = make(**table)
-    problem = door.problem()
-    assert problem is not None
-    assert problem[0] == said
-    assert (await failure(ask(door, "hi"))).error_class == "not_configured"
-    assert not (await door.check(timeout_s=1)).ok
-
-
-def test_this_interpreter_without_airllm_is_a_problem() -> None:
-    if any((Path(entry) / "airllm").is_dir() for entry in sys.path):
-        pytest.skip("airllm is installed here")
-    settings = ProviderSettings.model_validate({"name": "a", "kind": "airllm", "models": {"default": "org/model"}})
-    problem = build_provider(settings, RouterSettings()).problem()
-    assert problem is not None
-    assert problem[0] == "airllm or torch is not installed"
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"messages": (Message("user", "x", images=(Image("image/png", b""),)),)},
-        {"tools": (Tool("t", "", {}),)},
-        {"json_mode": True},
-    ],
-)
-async def test_what_it_cannot_do_it_refuses_at_once(make: Make, more: dict[str, object]) -> None:
-    door = make()
-    assert (await failure(ask(door, "hi", **more))).error_class == "bad_request"
-    assert door._child is None

@@ -35,6 +35,8 @@ PYTHON = os.environ.get("TIMMY_TEST_AIRLLM_PYTHON") or HERE
 TOKENS = 12
 QUESTIONS = ("hello", "Grüße aus Köln", "3 + 4 =")
 LOAD_S = 240
+# More threads of torch wait for each other by spinning, which takes many times as long where processors are busy.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,9 +50,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     folder = tmp_path_factory.mktemp("tiny-llama")
     maker = Path(__file__).with_name("tiny_llama.py")
     order = [str(PYTHON), str(maker), str(folder), str(TOKENS), *QUESTIONS]
-    done = subprocess.run(order, capture_output=True, text=True, check=False, timeout=LOAD_S)
+    done = subprocess.run(
+        order, capture_output=True, text=True, check=False, timeout=LOAD_S, env={**os.environ, **ONE_THREAD}
+    )
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ONE_THREAD.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

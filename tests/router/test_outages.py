@@ -332,9 +332,15 @@ class Sickly(ScriptedProvider):
         return Completion("well", "stop", Usage(1, 1), request.model)
 
 
-async def test_the_cascade_itself_goes_by_this_rule() -> None:
+async def test_the_cascade_itself_goes_by_this_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     """One caller after the other, so a silent provider would only make the next callers late; there is none here."""
     chance, clock = seeded("cascade"), FakeClock()
+
+    async def sleep(pause_s: float) -> None:
+        clock.advance(pause_s)
+
+    # The pause before a retry passes on this clock too.
+    monkeypatch.setattr("timmy_core.router.search.asyncio.sleep", sleep)
     kinds = [kind for kind in FAULTS if kind != ErrorClass.TIMEOUT]
     providers = [Sickly(f"p{n}", n, Outages.random(chance, kinds, 300.0, 100.0), clock) for n in range(2)]
     house = Cascade(providers, offline=lambda _: "", limits=Limits(backoff_s=0), clock=clock, random=chance)
