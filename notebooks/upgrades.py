@@ -15,19 +15,13 @@ with app.setup:
     import marimo as mo
 
     from timmy_core import open_timmy
-    from ui import frame, later
+    from timmy_core.upgrades.approval import SAME_USER
+    from timmy_core.upgrades.states import MOVES
+    from ui import frame, proposing, reviewing
+    from ui.deciding import Deciding
+    from ui.differing import Differing
     from ui.pulse import Pulse
-
-    PLAN = (
-        ("Queue", "Each proposal with its tests and who made it; those that wait for you first."),
-        ("Diff", "What would change, line by line, beside the evidence."),
-        (
-            "Decision",
-            "Apply to the branch or reject, with a PIN; of two people deciding at once, one wins and the other is told.",
-        ),
-        ("Roll back", "Take an applied proposal out again."),
-    )
-    NOW = "Nothing in this repository is touched by Timmy."
+    from ui.steering import who
 
 
 @app.cell
@@ -42,29 +36,80 @@ def rail():
 
 
 @app.cell
-def headline():
-    frame.header(
-        "Upgrades",
-        "<strong>No proposal can be made yet.</strong> Timmy cannot change its own code.",
-        plain="It will propose changes as patches; they are tested apart, and a person decides.",
-    )
-
-
-@app.cell
 def pulse(timmy):
-    # It only keeps the connection dot; nothing on this page changes.
-    mo.ui.anywidget(Pulse(since=timmy.events.head()[0], every_s=3600))
+    pulse = mo.ui.anywidget(Pulse(since=timmy.events.head()[0], every_s=30, families=["upgrade"]))
+    pulse
+    return (pulse,)
 
 
 @app.cell
-def plan():
-    mo.Html(later.plan(PLAN, now=NOW))
+def hands_pulse(timmy):
+    hands = mo.ui.anywidget(Deciding(timmy, chosen=str(mo.query_params().get("id") or ""), by=who()))
+    hands
+    return (hands,)
+
+
+@app.cell
+def state(hands, pulse, timmy):
+    pulse.value, hands.value["done"]
+    here = reviewing.look(timmy, hands.value["chosen"])
+    return (here,)
+
+
+@app.cell
+def headline(here):
+    frame.header("Upgrades", reviewing.first_line(here), more=reviewing.notes(here))
+
+
+@app.cell
+def waiting(here):
+    mo.Html(reviewing.waiting(here))
+
+
+@app.cell
+def proposal(here):
+    mo.Html(proposing.whole(here))
+
+
+@app.cell
+def difference(timmy):
+    # It depends on nothing that changes, so that what was opened stays open while the rest is drawn anew.
+    lines = mo.ui.anywidget(Differing(timmy))
+    lines
+    return (lines,)
+
+
+@app.cell
+def showing(here, lines):
+    lines.widget.show(here.chosen)
+
+
+@app.cell
+def trail(here):
+    mo.Html(proposing.trail(here))
+
+
+@app.cell
+def decided(here):
+    mo.Html(reviewing.over(here))
+
+
+@app.cell
+def people(here):
+    mo.Html(proposing.people(here, same_user=SAME_USER))
 
 
 @app.cell
 def checks():
-    def test_every_item_says_that_it_is_not_there_yet():
-        assert later.plan(PLAN, now=NOW).count("not there yet") == len(PLAN)
+    def test_every_state_is_listed_once_and_has_words():
+        assert sorted((*reviewing.WAITING, *reviewing.OVER)) == sorted(MOVES)
+        assert set(reviewing.PILLS) == set(MOVES)
+
+    def test_an_order_in_an_attribute_cannot_leave_it():
+        assert '"' not in reviewing.choose("0123")
+
+    def test_lines_that_come_and_go_are_counted():
+        assert reviewing.counts(2, 1) == '<span class="tw-counts"><ins>+2</ins> <del>&minus;1</del></span>'
 
 
 if __name__ == "__main__":

@@ -57,4 +57,9 @@ def header(title: str, line: str, *, plain: str = "", more: str = "") -> mo.Html
 def _link(page: Page, *, current: bool) -> str:
     mark = ' aria-current="page"' if current else ""
     bar = "" if page.bar or current else " tw-wide-only"
-    return f'<a class="tw-nav{bar}" href="{page.path}"{mark}>{icon(page.key, size=20)}<span class="tw-word">{page.word}</span></a>'
+    # How many proposals wait; the pulse fills it in, on every page.
+    badge = '<b class="tw-badge" data-pending="" title="proposals on their way"> </b>' if page.key == "upgrades" else ""
+    return (
+        f'<a class="tw-nav{bar}" href="{page.path}"{mark}>{icon(page.key, size=20)}'
+        f'<span class="tw-word">{page.word}</span>{badge}</a>'
+    )

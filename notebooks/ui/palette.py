@@ -31,6 +31,7 @@ FAMILIES: dict[str, str] = {
     "invoice": "#4f8a10",
     "payment": "#a0662b",
     "budget": "#00808a",
+    "ledger": "#8a7a2a",
     "memory": "#6a6fd6",
     "upgrade": "#d1477a",
     "log": "#64748b",

@@ -153,9 +153,10 @@ def _run(name: str, run: Run) -> str:
         if tail
         else ""
     )
+    red = f'<ul class="tw-red">{bad}</ul>' if bad else ""
     return (
         f'<li><div class="tw-run">{mark}<b>{escape(name)}</b><span class="tw-muted">{said}</span></div>'
-        f"{f'<ul class="tw-red">{bad}</ul>' if bad else ''}{output}</li>"
+        f"{red}{output}</li>"
     )
 
 

@@ -1,6 +1,6 @@
 // Keeps a page alive without drawing anything: beats for the kernel, counts times, copies ids, sets the connection dot.
 
-const MINUTE = 60, HOUR = 3600, DAY = 86400;
+const MINUTE = 60, HOUR = 3600, DAY = 86400, PENDING_MS = 30000;
 
 function duration(seconds) {
   const whole = Math.max(0, Math.round(seconds));
@@ -101,7 +101,24 @@ function showConnection(state) {
   dot.querySelector(".tw-word").textContent = DOTS[state][0];
 }
 
+// The count beside Upgrades; without the server, as in the editor, there is none.
+async function countPending() {
+  const badge = document.querySelector(".tw-badge");
+  if (!badge || document.hidden) return;
+  let pending = 0;
+  try {
+    const answer = await fetch("/api/v1/upgrades/pending", { headers: { Accept: "application/json" } });
+    if (answer.ok) pending = (await answer.json()).pending;
+  } catch {
+    return; // the server is away, which the page says elsewhere
+  }
+  if (badge.firstChild) badge.firstChild.nodeValue = pending > 99 ? "99+" : String(pending);
+  badge.dataset.pending = pending || "";
+}
+
 function render({ model }) {
+  let counted = 0, counting = null;
+  const count = (wait = 0) => { clearTimeout(counting); counting = setTimeout(() => { counted = Date.now(); countPending(); }, wait); };
   let socket = null, delay = 500, everOpen = false, done = false;
   let state = "connecting", due = null, last = Date.now(), retry = null;
   let cursor = model.get("since");
@@ -133,6 +150,7 @@ function render({ model }) {
         const head = packet.events[packet.events.length - 1].seq;
         const families = model.get("families");
         const counts = !families.length || packet.events.some((event) => families.includes(event.type.split(".")[0]));
+        if (model.get("dot") && packet.events.some((event) => event.type.startsWith("upgrade."))) count(300);
         if (head > cursor) { cursor = head; if (counts) soon(); }
       }
     };
@@ -152,6 +170,7 @@ function render({ model }) {
     countTimes();
     for (const chat of document.querySelectorAll("marimo-chatbot")) followChat(chat);
     show(state);
+    if (model.get("dot") && state !== "local" && Date.now() - counted > PENDING_MS) count();
     if (Date.now() - last >= model.get("every_s") * 1000) beat();
   }, 1000);
   const wake = () => { if (!document.hidden) soon(); };
@@ -162,7 +181,7 @@ function render({ model }) {
 
   return () => {
     done = true;
-    clearInterval(second); clearTimeout(due); clearTimeout(retry);
+    clearInterval(second); clearTimeout(due); clearTimeout(retry); clearTimeout(counting);
     document.removeEventListener("click", click);
     document.removeEventListener("visibilitychange", wake);
     window.removeEventListener("tw-connection", fromFeed);

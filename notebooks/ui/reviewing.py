@@ -177,7 +177,8 @@ def waiting(here: Here) -> str:
     if here.problem:
         return ""
     if not here.waiting:
-        then = f"Try it: {parts.command('timmy upgrades propose &quot;better words&quot; --branch topic'.replace('&quot;', chr(34)))}"
+        example = 'timmy upgrades propose "better words" --branch topic'
+        then = f"Try it: {parts.command(example)}"
         return parts.empty("No proposal is on its way.", then=then)
     return f'<ul class="tw-proposals">{"".join(_row(one, here) for one in here.waiting)}</ul>'
 
@@ -223,4 +224,4 @@ def pill(one: Proposal) -> str:
 
 def counts(added: int, removed: int) -> str:
     """Return lines that come and go."""
-    return f'<span class="tw-counts"><ins>+{added}</ins> <del>−{removed}</del></span>'
+    return f'<span class="tw-counts"><ins>+{added}</ins> <del>&minus;{removed}</del></span>'

@@ -1,9 +1,9 @@
-"""What the upgrade queue costs beside the tests themselves: one proposal from first to last, and 100 in the queue.
+"""What the upgrade queue costs beside the tests: one proposal from first to last, and 100 in the queue.
 
     python tests/bench/upgrades.py --rounds 5 --files 1000 --queued 100
 
-The tests are a no-op; PINs are taken as right, because their check is slow on purpose. Git by itself (write a file, add,
-commit, merge) stands beside it on a copy of the same repository.
+The tests are a no-op; PINs are taken as right, because their check is slow on purpose. Git by itself (write a file,
+add, commit, merge) stands beside it on a copy of the same repository.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def many(house: House, count: int) -> tuple[float, int]:
     took_s = time.perf_counter() - start
     landed = sum(each.state == "applied" for each in done)
     if landed != count or not is_exactly(house.repo, house.workspace.tip()):
-        raise SystemExit(f"{landed} of {count} landed")
+        message = f"{landed} of {count} landed"
+        raise SystemExit(message)
     return took_s, len(house.trials.trees) - tested
 
 
@@ -92,7 +93,7 @@ def main() -> None:
         house.close()
     rows = [[step, spread(values, " ms")] for step, values in timings.items()]
     rows.append([f"{asked.queued} queued proposals land", f"{took_s:.1f} s, {tested} trees tested"])
-    print(machine(), load(), sep="\n")
+    print(machine(asked.folder), load(), sep="\n")
     print(table(["What", f"Time with {asked.files:,} files"], rows))
 
 

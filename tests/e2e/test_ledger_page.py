@@ -243,7 +243,7 @@ def test_a_finding_is_a_badge_until_somebody_says_that_it_is_settled(page: Page)
     page.locator(".tw-findings li", has_text="two proofs").get_by_role("button", name="It is settled").click()
     said(page, "Taken note of")
     expect(page.locator("header .tw-line")).not_to_contain_text("finding")
-    expect(page.locator(".tw-settled li", has_text="two proofs")).to_contain_text("settled by page")
+    expect(page.locator(".tw-settled li", has_text="two proofs")).to_contain_text("settled by owner")
 
 
 def test_an_account_is_opened_line_by_line(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""Work trees that are not as git has them: an upgrade is refused with what to do, or lands beside it; no byte is lost."""
+"""Work trees that are not as git has them: an upgrade is refused with what to do, and no byte is lost."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ REFUSED: list[tuple[Mess, str]] = [
 
 def everything(repo: Path) -> tuple[dict[str, bytes], dict[str, str], dict[str, bytes]]:
     """Return every byte of the work tree, every link, and of the second work tree too."""
-    links = {str(path.relative_to(repo)): os.readlink(path) for path in repo.rglob("*") if path.is_symlink()}
+    links = {str(path.relative_to(repo)): str(path.readlink()) for path in repo.rglob("*") if path.is_symlink()}
     second = repo.parent / "second"
     return snapshot(repo), links, snapshot(second) if second.is_dir() else {}
 
@@ -236,9 +236,7 @@ def test_an_edit_between_the_look_and_the_write_is_kept_and_the_branch_given_bac
     assert git(repo, "status", "--porcelain") == f" M {TARGET}\n"
 
 
-def test_git_at_work_is_waited_for_and_then_said(
-    house: House, repo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_git_at_work_is_waited_for_and_then_said(house: House, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ready = proposed(house)
     monkeypatch.setattr(worktree, "LOCK_PATIENCE_S", 0.1)
     (repo / ".git/index.lock").write_bytes(b"")

@@ -37,7 +37,8 @@ def test_a_path_that_reaches_further_is_refused(house: House, repo: Path, path: 
 
 
 def diff_of(path: str, mode: str = "100644", content: str = "x") -> str:
-    return f"diff --git a/{path} b/{path}\nnew file mode {mode}\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+{content}\n"
+    header = f"diff --git a/{path} b/{path}\nnew file mode {mode}\n--- /dev/null\n+++ b/{path}\n"
+    return f"{header}@@ -0,0 +1 @@\n+{content}\n"
 
 
 @pytest.mark.parametrize(

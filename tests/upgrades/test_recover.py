@@ -135,9 +135,7 @@ def test_refs_that_were_never_written_down_are_given_up_after_an_hour(house: Hou
     assert house.workspace.kept() == {young}
 
 
-def test_a_rollback_that_was_cut_off_is_finished(
-    house: House, repo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rollback_that_was_cut_off_is_finished(house: House, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = house.applied("src/part0/f0.py", "new\n")
     real = Git.run_in
 

@@ -42,6 +42,7 @@ class UpgradesApi:
         """Return the routes."""
         reads: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "upgrades": self.proposals,
+            "upgrades/pending": self.pending,
             "upgrades/state": self.state,
             "upgrades/{key}": self.proposal,
             "upgrades/{key}/diff": self.diff,
@@ -68,6 +69,11 @@ class UpgradesApi:
         params = read_query(request, UpgradesParams).model_dump()
         page = await run_in_threadpool(lambda: self._timmy.upgrades.list(**params))
         return json_reply({"proposals": [proposal_dict(one) for one in page.proposals], "next": page.cursor})
+
+    async def pending(self, request: Request) -> Response:
+        """How many proposals are on their way; the repository is not touched, so every page may ask."""
+        read_query(request, NoParams)
+        return json_reply({"pending": await run_in_threadpool(self._timmy.upgrading.pending)})
 
     async def state(self, request: Request) -> Response:
         """How many proposals wait, who may decide, how well tests are shut in, and what is checked out."""
