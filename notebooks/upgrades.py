@@ -80,7 +80,8 @@ def difference(timmy):
 
 
 @app.cell
-def showing(here, lines):
+def showing(hands, here, lines):
+    hands.widget.people = list(here.people)
     lines.widget.show(here.chosen)
 
 

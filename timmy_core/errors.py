@@ -95,6 +95,10 @@ class ControlError(RouterError):
     """A provider cannot be steered like that; the message names the choices."""
 
 
+class ReplayError(RouterError):
+    """What was recorded cannot be replayed like that; the message says what would do."""
+
+
 class QuestionError(TimmyError):
     """The question or the session's name cannot be used."""
 
@@ -198,6 +202,30 @@ class NodeError(LedgerError):
         self.kind = kind
         self.message = message
         self.sure = sure
+
+
+class SwarmError(TimmyError):
+    """The swarm was asked for something it cannot do; nothing was changed."""
+
+
+class AgentUnknownError(SwarmError):
+    """No agent of the swarm has that name."""
+
+
+class AgentTokenError(SwarmError):
+    """The token is not one of an agent's, or was revoked."""
+
+
+class TaskNotFoundError(SwarmError):
+    """No task has that id."""
+
+
+class TaskStateError(SwarmError):
+    """The task is in a state in which this cannot be done, or it belongs to somebody else by now."""
+
+
+class BidError(SwarmError):
+    """The bid was refused: the auction is over, or the bid does not fit the task."""
 
 
 class UpgradeError(TimmyError):

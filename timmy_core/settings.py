@@ -18,6 +18,7 @@ from timmy_core.errors import SettingsError
 from timmy_core.settings_file import explain, line_of
 from timmy_core.settings_ledger import LedgerSettings, NodeSettings, check_nodes, default_nodes
 from timmy_core.settings_memory import MemorySettings
+from timmy_core.settings_swarm import SwarmSettings
 from timmy_core.settings_upgrades import UpgradeSettings
 
 ProviderKind = Literal["ollama", "airllm", "openai", "anthropic"]
@@ -216,6 +217,7 @@ class Settings(BaseSettings):
     memory: MemorySettings = MemorySettings()
     ledger: LedgerSettings = LedgerSettings()
     upgrades: UpgradeSettings = UpgradeSettings()
+    swarm: SwarmSettings = SwarmSettings()
     providers: tuple[ProviderSettings, ...] = Field(default_factory=_default_providers)
     nodes: tuple[NodeSettings, ...] = Field(default_factory=default_nodes)
 

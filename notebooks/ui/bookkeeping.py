@@ -190,8 +190,9 @@ def _finding(one: Finding) -> str:
         carries="book",
         title="take this finding off the page; it stays on record",
     )
+    todo = f'<br><span class="tw-muted">{escape(parts.sentence(one.action))}</span>' if one.action else ""
     return (
-        f'<li>{parts.pill("wait", name)}<p>{escape(parts.sentence(one.words))} <span class="tw-muted">{entry}</span></p>'
+        f'<li>{parts.pill("wait", name)}<p>{escape(parts.sentence(one.words))} <span class="tw-muted">{entry}</span>{todo}</p>'
         f'<span class="tw-acts">{done}</span></li>'
     )
 

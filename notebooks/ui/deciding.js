@@ -19,7 +19,7 @@ class Deciding {
     this.stepping = setInterval(() => this.steps(), STEP_MS);
   }
   do(order) {
-    const asks = { approve: () => this.approve(order), reject: () => this.reject(order), apply: () => this.apply(order), rollback: () => this.rollback(order), pin: () => this.pin(order), change: () => this.change(order) };
+    const asks = { approve: () => this.approve(order), reject: () => this.reject(order), apply: () => this.apply(order), rollback: () => this.rollback(order), pin: () => this.pin(), change: () => this.change() };
     if (order.action === "choose") this.choose(order.id);
     else if (asks[order.action]) asks[order.action]();
     else { this.hands.say("wait", "The tests begin …"); this.send(order); }
@@ -41,7 +41,9 @@ class Deciding {
   name() {
     let last = "";
     try { last = localStorage.getItem(NAME_KEY) ?? ""; } catch { /* a browser may keep nothing */ }
-    return this.input("your name", { value: this.model.get("by") || last, maxLength: 64, autocomplete: "username" });
+    // A name that may decide nothing is no help.
+    const people = this.model.get("people"), value = [last, this.model.get("by"), ...(people.length === 1 ? people : [])].find((name) => people.includes(name)) ?? "";
+    return this.input("your name", { value, maxLength: 64, autocomplete: "username" });
   }
   check(words, value = false) {
     const box = Object.assign(element("input"), { type: "checkbox", checked: value }), label = element("label", "tw-check");
@@ -76,7 +78,7 @@ class Deciding {
   approve(order) {
     const { by, pin, row, focus } = this.signed(), fields = { by, pin }, needs = [by, pin], pieces = [element("p", "tw-muted", order.title)];
     const last = order.given + 1 >= order.quorum;
-    if (!order.people.length) { this.pin(order); return; }
+    if (!this.model.get("people").length) { this.pin(); return; }
     pieces.push(row);
     if (order.consent) { const [box, label] = this.check(`I know that ${order.consent}.`); needs.push(box); pieces.push(label); }
     if (!last) { const [urgent, label] = this.check(`It is urgent: let my approval alone do, though ${order.quorum} are asked for. It is logged loudly.`); fields.urgent = urgent; pieces.push(label); }
@@ -98,8 +100,8 @@ class Deciding {
     this.ask(`Take it back from ${order.branch ?? "the branch"}?`, [element("p", "tw-muted", order.title ?? ""), element("p", "", "A new commit takes its lines back; nothing is rewritten. The same change counts as high risk from then on."), row, label], { word: "Roll back", danger: true, order: { action: "rollback", id: order.id }, fields: { by, pin, untested }, focus, needs: [by, pin], meanwhile: "Testing the branch without it …" });
   }
   twice(word) { return [Object.assign(this.secret(word), { autocomplete: "new-password" }), Object.assign(this.secret(`${word} once more`), { autocomplete: "new-password" })]; }
-  pin(order) {
-    const people = order.people ?? [], by = people.length ? this.input("new name", { maxLength: 64 }) : this.name(), [pin, again] = this.twice("new PIN");
+  pin() {
+    const people = this.model.get("people"), by = people.length ? this.input("new name", { maxLength: 64 }) : this.name(), [pin, again] = this.twice("new PIN");
     const fields = { by, pin, again }, needs = [by, pin, again];
     const pieces = [element("p", "tw-muted", "Six digits or letters at least. It seals the key that signs what is decided, and is stored nowhere; nobody can bring it back."), labelled(people.length ? "the new person's name" : "your name", by), this.row(labelled("PIN", pin), labelled("once more", again))];
     if (people.length) {

@@ -37,6 +37,7 @@ class Deciding(anywidget.AnyWidget):
     done = traitlets.Int(0).tag(sync=True)
     chosen = traitlets.Unicode("").tag(sync=True)
     by = traitlets.Unicode("").tag(sync=True)
+    people: Any = traitlets.List().tag(sync=True)
 
     def __init__(self, timmy: Timmy, *, chosen: str = "", by: str = "") -> None:
         super().__init__(chosen=chosen, by="" if by == "page" else by)

@@ -97,8 +97,9 @@ class Differing {
   }
   load(file) {
     file.body.replaceChildren(element("p", "tw-diff-none", "One moment …"));
-    this.ask({ kind: "file", file: file.number }, ({ hunks, problem }) => {
+    this.ask({ kind: "file", file: file.number }, ({ hunks, end, problem }) => {
       if (problem) { file.body.replaceChildren(element("p", "tw-diff-none", problem)); return; }
+      file.end = end;
       file.blocks = this.blocks(file, hunks);
       this.fill(file);
     });
@@ -108,12 +109,11 @@ class Differing {
     const blocks = [];
     let old = 1, now = 1;
     for (const hunk of hunks) {
-      if (file.status === "changed" && hunk.new > now) blocks.push({ gap: hunk.new - now, old, new: now, heading: hunk.heading });
+      if (file.status === "changed" && file.end && hunk.new > now) blocks.push({ gap: hunk.new - now, old, new: now, heading: hunk.heading });
       blocks.push({ rows: hunk.rows });
-      for (const [sign] of hunk.rows) { if (sign !== "+") old += 1; if (sign !== "-") now += 1; }
       old = hunk.old + hunk.rows.filter(([sign]) => sign !== "+").length; now = hunk.new + hunk.rows.filter(([sign]) => sign !== "-").length;
     }
-    if (file.status === "changed" && !file.cut) blocks.push({ gap: -1, old, new: now, heading: "" });
+    if (file.status === "changed" && !file.cut && file.end >= now) blocks.push({ gap: file.end - now + 1, old, new: now, heading: "" });
     return blocks;
   }
   fill(file) {
@@ -163,7 +163,7 @@ class Differing {
   gap(file, block) {
     const row = element("tr", "tw-diff-gap"), cell = element("td");
     cell.colSpan = this.two ? 4 : this.phone.matches ? 2 : 3;
-    const words = block.gap < 0 ? "Show the rest of the file" : `Show ${block.gap === 1 ? "1 unchanged line" : `${block.gap.toLocaleString()} unchanged lines`}`;
+    const words = `Show ${block.gap === 1 ? "1 unchanged line" : `${block.gap.toLocaleString()} unchanged lines`}`;
     const open = button("", words, () => { open.disabled = true; this.open(file, block); });
     cell.append(open);
     if (block.heading) cell.append(element("span", "", block.heading));
@@ -172,7 +172,7 @@ class Differing {
   }
   open(file, block) {
     this.ask({ kind: "gap", file: file.number, old: block.old, new: block.new, count: block.gap }, ({ rows, problem }) => {
-      const at = file.blocks.indexOf(block), left = block.gap < 0 ? -1 : block.gap - (rows?.length ?? 0);
+      const at = file.blocks.indexOf(block), left = block.gap - (rows?.length ?? 0);
       if (at < 0 || problem) return;
       const after = rows.length && left ? [{ ...block, gap: left, old: block.old + rows.length, new: block.new + rows.length }] : [];
       file.blocks.splice(at, 1, { rows }, ...after);

@@ -64,13 +64,14 @@ class Differing(anywidget.AnyWidget):
             described = _described(number, file, lines)
             if lines <= left:
                 left -= lines
-                described["hunks"] = self._hunks(file)
+                described |= self._opened(file)
             files.append(described)
         return files
 
-    def _hunks(self, file: FileDiff) -> list[dict[str, Any]]:
+    def _opened(self, file: FileDiff) -> dict[str, Any]:
+        """Return a file's hunks, and how many lines it has now, so that it is known what more can be shown."""
         old, new = self._colored(file)
-        return [_hunk(hunk, old, new) for hunk in file.hunks]
+        return {"hunks": [_hunk(hunk, old, new) for hunk in file.hunks], "end": _length(new)}
 
     def _colored(self, file: FileDiff) -> tuple[Sequence[Sequence[coloring.Piece]], ...]:
         """Return both sides of a file, coloured as wholes, so that what began far above a hunk counts."""
@@ -92,21 +93,14 @@ class Differing(anywidget.AnyWidget):
             return None
         file = self._diff.files[number]
         if order.get("kind") == "file":
-            return {"hunks": self._hunks(file)}
+            return self._opened(file)
         return {"rows": self._gap(file, int(order["old"]), int(order["new"]), int(order["count"]))}
 
     def _gap(self, file: FileDiff, old: int, new: int, count: int) -> list[Row]:
         _, after = self._colored(file)
-        # A count below nothing asks for all that is left of the file.
-        most = min(GAP_AT_ONCE, count if count >= 0 else GAP_AT_ONCE)
-        found = after[max(0, new - 1) : max(0, new - 1) + most]
-        last = [()] if after and not after[-1] else []  # a file's last line end begins no line
-        end = len(after) - len(last)
-        return [
-            [" ", old + place, new + place, coloring.html(pieces)]
-            for place, pieces in enumerate(found)
-            if new - 1 + place < end
-        ]
+        begin = max(0, new - 1)
+        found = after[begin : min(_length(after), begin + min(GAP_AT_ONCE, max(0, count)))]
+        return [[" ", old + place, new + place, coloring.html(pieces)] for place, pieces in enumerate(found)]
 
 
 def answer(
@@ -119,6 +113,11 @@ def answer(
         found = {"problem": words(str(error))}
     if found is not None:
         send({"number": order.get("number"), **found})
+
+
+def _length(lines: Sequence[Sequence[coloring.Piece]]) -> int:
+    """Return how many lines a file has; the end of its last line begins no other."""
+    return len(lines) - bool(lines and not lines[-1])
 
 
 def _described(number: int, file: FileDiff, lines: int) -> dict[str, Any]:
@@ -139,6 +138,7 @@ def _described(number: int, file: FileDiff, lines: int) -> dict[str, Any]:
         "cut": file.cut,
         "lines": lines,
         "hunks": None,
+        "end": 0,
     }
 
 

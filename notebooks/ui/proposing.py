@@ -24,7 +24,7 @@ _TONES: dict[str, parts.State] = {
     "confirmed": "good", "conflict": "bad", "stale": "wait", "blocked": "wait", "failed": "bad", "rolled_back": "off",
     "recovered": "wait", "noticed": "info", "notice_failed": "bad",
 }  # fmt: skip
-_OUTPUT_LINES = 60
+_OUTPUT_LINES = 24
 _NAMED = 30
 
 
@@ -70,7 +70,7 @@ def _hands(one: Proposal, here: Here) -> str:
     test = act("Test it now" if one.tests is None else "Test it anew", {"action": "test", **base}, carries="upgrade")
     reject = act("Reject …", {"action": "reject", **base}, style="danger", carries="upgrade")
     given = len({each.by.casefold() for each in one.approvals if each.decision == "approve"})
-    asked = {"quorum": here.quorum, "given": given, "consent": here.consent, "people": list(here.people)}
+    asked = {"quorum": here.quorum, "given": given, "consent": here.consent}
     approve = act("Approve …", {"action": "approve", **base, **asked}, style="safe", carries="upgrade")
     apply = act(f"Apply to {one.branch}", {"action": "apply", **base}, style="safe", carries="upgrade")
     back = act("Roll back …", {"action": "rollback", **base}, style="danger", carries="upgrade")
@@ -122,8 +122,8 @@ def _tests(one: Proposal) -> str:
     tests = one.tests
     if tests is None:
         return '<p class="tw-muted">Its tests have not ended yet; they run on the merge that would land, shut in.</p>'
-    runs = _run("Its own tests", tests.own) + (
-        _run("The branch's tests", tests.base)
+    runs = _run("Its own tests", tests.own, open_=not tests.own.passed) + (
+        _run("The branch's tests", tests.base, open_=tests.own.passed and not tests.base.passed)
         if tests.base
         else '<li><p class="tw-muted">The branch has no test of its own that passes.</p></li>'
     )
@@ -138,7 +138,7 @@ def _level(tests: TestResult) -> str:
     )
 
 
-def _run(name: str, run: Run) -> str:
+def _run(name: str, run: Run, *, open_: bool) -> str:
     mark = parts.pill("good", "green") if run.passed else parts.pill("bad", "red")
     said = f"{parts.plural(run.collected, 'test')}, {run.took_s:.1f} s"
     bad = "".join(
@@ -148,7 +148,7 @@ def _run(name: str, run: Run) -> str:
     )
     tail = "\n".join(run.output.splitlines()[-_OUTPUT_LINES:])
     output = (
-        f'<details class="tw-output"{"" if run.passed else " open"}><summary>what it wrote</summary>'
+        f'<details class="tw-output"{" open" if open_ else ""}><summary>what it wrote</summary>'
         f'<pre class="tw-json">{escape(tail)}</pre></details>'
         if tail
         else ""
@@ -174,7 +174,9 @@ def _event(event: Event) -> str:
     kind = event.type.removeprefix("upgrade.")
     data = event.data or {}
     words = ", ".join(
-        str(data[key]) for key in ("by", "level", "problem", "reason", "outcome") if data.get(key) not in (None, "")
+        f"by {data[key]}" if key == "by" else str(data[key])
+        for key in ("by", "level", "problem", "reason", "outcome")
+        if data.get(key) not in (None, "")
     )
     return (
         f'<li><a href="/swarm/events?seq={event.seq}">{parts.pill(_TONES.get(kind, "info"), kind.replace("_", " "))}</a>'
@@ -193,14 +195,10 @@ def people(here: Here, *, same_user: str) -> str:
     level = here.reached.level if here.reached else "found out with the first test"
     add = act(
         "Let somebody in …" if here.people else "Set your PIN",
-        {"action": "pin", "people": list(here.people)},
+        {"action": "pin"},
         carries="upgrade",
     )
-    change = (
-        act("Change a PIN …", {"action": "change", "people": list(here.people)}, carries="upgrade")
-        if here.people
-        else ""
-    )
+    change = act("Change a PIN …", {"action": "change"}, carries="upgrade") if here.people else ""
     body = (
         parts.facts([("May decide", names), ("Tests are shut in by", escape(level))])
         + f'<div class="tw-foot">{add}{change}</div><details class="tw-output"><summary>what a PIN protects from</summary>'

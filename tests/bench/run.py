@@ -1,6 +1,7 @@
 """Run every benchmark, one after the other, and print their tables.
 
-    python tests/bench/run.py [append feed router steady peers money invoices ledger screen start remember memory log]
+    python tests/bench/run.py [append feed router steady peers money invoices ledger screen start remember memory log
+        upgrades]
 
 Takes about fifteen minutes, with a log of a million events, and wants a machine that does nothing else; each part alone
 takes `--rounds` and more.
@@ -16,6 +17,7 @@ HERE = Path(__file__).parent
 PARTS = (
     "append", "feed", "router", "steady", "peers", "money", "invoices", "ledger", "screen", "start", "remember",
     "memory", "log",
+    "upgrades",
 )  # fmt: skip
 
 

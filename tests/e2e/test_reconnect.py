@@ -38,7 +38,8 @@ def test_two_live_tabs_reconnect_by_themselves_and_show_each_event_once_in_order
     served: Served, window: Window
 ) -> None:
     tabs = [open_live(window, served), open_live(window, served)]
-    seqs = append(served.home, ["before", "the", "cut"])
+    until(lambda: row_seqs(tabs[0]) == [1], "the first event of a home, what its play node holds, was shown")
+    seqs = [1, *append(served.home, ["before", "the", "cut"])]
     for tab in tabs:
         until(lambda tab=tab: row_seqs(tab) == seqs[::-1], "a tab showed what another process appended")
     assert window.errors() == []

@@ -20,6 +20,7 @@ QUESTION = "Which way is north?"
 PIECES = ("Look for ", "the pole star, ", "and walk ", "towards it.")
 ANSWER = "".join(PIECES)
 BYLINE = "scripted · tiny"
+OPENED = 1  # the first event of a home says what its play node holds
 KINDS = ["chat.asked", "memory.recalled", "llm.completed", "chat.answered", "memory.stored"]
 
 
@@ -42,18 +43,19 @@ def test_a_question_is_answered_seen_live_and_found_again_after_a_restart(served
     enter(home, served)
     live.goto(f"{served.url}/swarm/live")
     live.locator(".tw-feed[data-state=open]").wait_for()
-    assert row_seqs(live) == []
+    until(lambda: row_seqs(live) == [OPENED], "the live page showed that the play node's book was opened")
 
     assert streamed(home)
     seqs = recorded(served)
     called = seqs[2]
-    until(lambda: row_seqs(live) == seqs[::-1], f"the live page showed the events {seqs} by itself")
+    shown = [*seqs[::-1], OPENED]
+    until(lambda: row_seqs(live) == shown, f"the live page showed the events {seqs} by itself")
     completed = live.locator(f'.tw-feed-list [data-seq="{called}"]')
     expect(completed).to_contain_text("llm.completed")
 
     follow_the_trace(live, completed, count=len(seqs))
     live.goto(f"{served.url}/swarm/live")
-    until(lambda: row_seqs(live) == seqs[::-1], "the events were on the live page again after it was loaded anew")
+    until(lambda: row_seqs(live) == shown, "the events were on the live page again after it was loaded anew")
 
     # The refused password is such an answer by design.
     assert window.errors(but=["status of 401"]) == []
@@ -66,7 +68,7 @@ def test_a_question_is_answered_seen_live_and_found_again_after_a_restart(served
     heading(home, "Timmy").wait_for()
     for words in (QUESTION, ANSWER, BYLINE):
         until(lambda words=words: words in chat_text(home), f"the chat's history showed {words!r} after the restart")
-    until(lambda: row_seqs(live) == seqs[::-1], "the live page replayed the events after the restart")
+    until(lambda: row_seqs(live) == shown, "the live page replayed the events after the restart")
     find_on_events(live, served, called)
 
     assert window.foreign_requests(served.netloc) == []
@@ -99,7 +101,8 @@ def streamed(page: Page) -> bool:
 
 def recorded(served: Served) -> list[int]:
     """Return the seqs of the one question's events, oldest first."""
-    found = events_of(served)
+    opened, *found = events_of(served)
+    assert (opened["seq"], opened["type"]) == (OPENED, "ledger.opened")
     assert [event["type"] for event in found] == KINDS
     assert len({event["trace_id"] for event in found}) == 1, "one question's events carry one trace id"
     assert found[2]["data"]["gen_ai.provider.name"] == "scripted"

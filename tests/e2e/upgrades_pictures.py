@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -117,7 +118,7 @@ def main() -> None:
             served.start()
             try:
                 if name == "full":
-                    until(lambda: tested(served), "all tests have ended", within_s=300)
+                    until(partial(tested, served), "all tests have ended", within_s=300)
                     red = next(
                         one
                         for one in served.get("/api/v1/upgrades").json()["proposals"]

@@ -9,7 +9,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from timmy_core.errors import (
+    AgentTokenError,
+    AgentUnknownError,
     AlreadyPaidError,
+    BidError,
     BudgetExceededError,
     ControlError,
     EntryConflictError,
@@ -35,6 +38,9 @@ from timmy_core.errors import (
     StoreBusyError,
     StoreClosedError,
     StoreFullError,
+    SwarmError,
+    TaskNotFoundError,
+    TaskStateError,
     TimmyError,
     UnknownProviderError,
     UpgradeBusyError,
@@ -70,6 +76,12 @@ STATUS_OF: tuple[tuple[type[TimmyError], int], ...] = (
     (SandboxError, 500),
     (GitError, 500),
     (UpgradeError, 409),
+    (AgentUnknownError, 404),
+    (TaskNotFoundError, 404),
+    (AgentTokenError, 401),
+    (TaskStateError, 409),
+    (BidError, 409),
+    (SwarmError, 422),
     (QueryError, 400),
     (StoreBusyError, 503),
     (StoreClosedError, 503),

@@ -12,12 +12,13 @@ from timmy_core.store.schema_log import ARCHIVE, EVENTS, VIEWS
 from timmy_core.store.schema_memory import MEMORY, RECALL
 from timmy_core.store.schema_reconcile import RECONCILE
 from timmy_core.store.schema_router import CONVERSATION, MONEY, ROUTER
+from timmy_core.store.schema_swarm import SWARM
 from timmy_core.store.schema_upgrades import UPGRADES
 
 # The number of a migration is its place here, from 1; new ones come last.
 MIGRATIONS: Final[tuple[str, ...]] = (
     EVENTS, ROUTER, CONVERSATION, ARCHIVE, VIEWS, MONEY, MEMORY, RECALL, LEDGER, RECONCILE,
-    UPGRADES,
+    UPGRADES, SWARM,
 )  # fmt: skip
 
 

@@ -283,9 +283,6 @@ class Head:
     sha: str
 
 
-Source = Literal["git", "release"]
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that recovery did, or what it found and a person has to look at."""
