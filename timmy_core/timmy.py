@@ -35,7 +35,7 @@ from timmy_core.memory.frames import MEMORY_FRAME
 from timmy_core.opened import Opened
 from timmy_core.router.budget import Budgets
 from timmy_core.router.build import build_router
-from timmy_core.router.chat import Answer, Provider, StreamPart
+from timmy_core.router.chat import Answer, Delta, Provider, StreamPart
 from timmy_core.router.frames import ATTEMPTS_FRAME, CIRCUITS_FRAME, PROVIDERS_FRAME, SPENDING_FRAME
 from timmy_core.router.metrics import Metrics
 from timmy_core.router.router import Router
@@ -46,8 +46,10 @@ from timmy_core.store.engine import Store
 from timmy_core.store.frames import Filter
 from timmy_core.store.lake import Lake
 from timmy_core.swarm.agent import Agent
-from timmy_core.swarm.asked import AskOptions
+from timmy_core.swarm.asked import AskOptions, Cascade
+from timmy_core.swarm.calling import Calling
 from timmy_core.swarm.forgotten import forget_turns
+from timmy_core.swarm.own_code import ChangeTools
 from timmy_core.swarm.switches import Switches
 from timmy_core.swarm.turns import RECALLS_FRAME, TURNS_FRAME, Turn
 from timmy_core.upgrades.build import UpgradesRoom
@@ -108,13 +110,20 @@ class Timmy:
         return Agent(
             store=self.store,
             events=self.events,
-            cascade=self.router,
+            cascade=self._with_tools(),
             settings=settings.agent,
             clock=self.clock,
             memories=Conversing(self.memory, self.store, self.events, self.clock),
             memory=settings.memory,
             learn=extraction.learn if extraction is not None else None,
         )
+
+    def _with_tools(self) -> Cascade:
+        """Return whom the agent asks; asked to change its own code it writes a proposal, where there is a queue."""
+        if not self.upgrading.configured:
+            return self.router
+        tools = ChangeTools(lambda: self.upgrades, self.settings.agent.name)
+        return Calling(self.router, tools, self.events, Delta)
 
     def _wire_lake(self) -> Lake:
         def mend() -> list[str]:

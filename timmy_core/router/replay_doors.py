@@ -21,7 +21,12 @@ FAR_S: Final = 3600.0
 """What was drawn from so far away says little about the moment; it is counted apart."""
 
 # In the words of the cascade's own limits of time: with another limit nobody knows when an answer would have come.
-_OUR_LIMITS: Final = ("its first token did not come", "it gave no whole answer", "its stream was not finished", "its stream stalled")
+_OUR_LIMITS: Final = (
+    "its first token did not come",
+    "it gave no whole answer",
+    "its stream was not finished",
+    "its stream stalled",
+)
 _FOR_EVER_S: Final = 1e6
 _PIECES: Final = 3  # of the longest silence that is allowed, so that a stream flows
 
@@ -65,7 +70,9 @@ class ReplayedProvider:
         now_s: the seconds since the recording began.
     """
 
-    def __init__(self, info: ProviderInfo, place: int, recording: Recording, limits: Limits, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self, info: ProviderInfo, place: int, recording: Recording, limits: Limits, now_s: Callable[[], float]
+    ) -> None:
         self.name = info.name
         self.kind = info.kind
         self.default_model = info.default_model
@@ -157,6 +164,8 @@ def _hung(tried: Tried) -> bool:
 def _usage(tried: Tried) -> Usage:
     """Return the tokens that are counted for the request that is replayed: its own, where they are known."""
     question, answer = PLAY.get().asked.tokens
+    if tried.outcome != "completed":
+        answer = tried.output_tokens or 0  # what had come before it broke off
     return Usage(
         tried.input_tokens if question is None else question,
         tried.output_tokens if answer is None else answer,

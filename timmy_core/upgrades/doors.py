@@ -162,6 +162,10 @@ class Workspace(Protocol):
         """Return what people read, bounded."""
         ...
 
+    def paths(self, commit: str) -> Sequence[str]:
+        """Return every path of a commit."""
+        ...
+
     def text(self, commit: str, path: str) -> str | None:
         """Return a file as it is in a commit; None where that cannot be shown."""
         ...

@@ -163,6 +163,14 @@ class Upgrades:
         old, new = (candidate.base, candidate.sha) if candidate else (proposal.base, proposal.head)
         return self._workspace.text(old, path), self._workspace.text(new, path)
 
+    def paths(self) -> Sequence[str]:
+        """Return every path that the branch holds."""
+        return self._workspace.paths(self._workspace.tip())
+
+    def source(self, path: str) -> str | None:
+        """Return a file as the branch has it; None where it is not there, is no text, or is too long."""
+        return self._workspace.text(self._workspace.tip(), path)
+
     def history(self, id: str) -> Sequence[Event]:  # noqa: A002
         """Return a proposal's events, oldest first."""
         return self._history.of(id)

@@ -126,6 +126,12 @@ def diff(git: Git, proposal_id: str, old: str, new: str) -> Diff:
     return Diff(proposal_id, old, new, tuple(files), any(file.cut for file in files))
 
 
+def paths(git: Git, commit: str) -> list[str]:
+    """Return every path of a commit, those that are no text in UTF-8 with marks in them."""
+    listed = git.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", sha(commit)).items
+    return [path.decode(errors="replace") for path in listed]
+
+
 def text(git: Git, commit: str, path: str) -> str | None:
     """Return a file as it is in a commit; None where it is not there, is no text, or is too long to be shown whole."""
     out = git.run("cat-file", "blob", f"{sha(commit)}:{path}", ok=(0, 128))

@@ -117,6 +117,10 @@ class Repository:
         """Return what people read, bounded."""
         return differ.diff(self._git, proposal_id, base, to)
 
+    def paths(self, commit: str) -> list[str]:
+        """Return every path of a commit."""
+        return differ.paths(self._git, commit)
+
     def text(self, commit: str, path: str) -> str | None:
         """Return a file as it is in a commit; None where that cannot be shown."""
         return differ.text(self._git, commit, path)
