@@ -99,7 +99,7 @@ def write_template(home: Path) -> bool:
 def line_of(text: str, loc: tuple[Any, ...]) -> int | None:
     """Return the line of a key such as ("providers", 1, "base_url"), or of its table when the key itself is absent."""
     table_line: int | None = None
-    for number, table, key in _keys(text):
+    for number, table, key in keys_of(text):
         if table + ((key,) if key else ()) == loc:
             return number
         # The nearest thing above it: its own table, or a key whose value, an inline table, it lies in.
@@ -108,7 +108,7 @@ def line_of(text: str, loc: tuple[Any, ...]) -> int | None:
     return table_line
 
 
-def _keys(text: str) -> Iterator[tuple[int, tuple[Any, ...], str | None]]:
+def keys_of(text: str) -> Iterator[tuple[int, tuple[Any, ...], str | None]]:
     """Yield (line, table, key) of every table header and key; arrays of tables carry their index."""
     table: tuple[Any, ...] = ()
     seen: dict[str, int] = {}

@@ -24,6 +24,7 @@ from timmy_core.events.questions import Questions
 from timmy_core.events.schedule import SETTLE, Schedule, upkeep
 from timmy_core.events.views import Views
 from timmy_core.events.wanted import Wanted
+from timmy_core.lab import Lab
 from timmy_core.ledger.build import LightningRoom
 from timmy_core.ledger.frames import LEDGER_FRAMES
 from timmy_core.ledger.node import Node
@@ -35,7 +36,7 @@ from timmy_core.memory.frames import MEMORY_FRAME
 from timmy_core.opened import Opened
 from timmy_core.router.budget import Budgets
 from timmy_core.router.build import build_router
-from timmy_core.router.chat import Answer, Delta, Provider, StreamPart
+from timmy_core.router.chat import Answer, Delta, Provider, StreamPart, Switch
 from timmy_core.router.frames import ATTEMPTS_FRAME, CIRCUITS_FRAME, PROVIDERS_FRAME, SPENDING_FRAME
 from timmy_core.router.metrics import Metrics
 from timmy_core.router.router import Router
@@ -123,7 +124,7 @@ class Timmy:
         if not self.upgrading.configured:
             return self.router
         tools = ChangeTools(lambda: self.upgrades, self.settings.agent.name)
-        return Calling(self.router, tools, self.events, Delta)
+        return Calling(self.router, tools, self.events, Delta, partial(Switch, "offline", "cascade"))
 
     def _wire_lake(self) -> Lake:
         def mend() -> list[str]:
@@ -137,7 +138,7 @@ class Timmy:
 
     def _wire_router(self, providers: Sequence[Provider] | None) -> Router:
         settings = self.settings
-        budgets = Budgets(self.store, self.events, self.clock, settings)
+        self._budgets = budgets = Budgets(self.store, self.events, self.clock, settings)
 
         def put(changed: Settings) -> None:
             self.settings = changed
@@ -201,6 +202,14 @@ class Timmy:
             UpgradeError: no repository is named in `[upgrades]`, or it cannot be used.
         """
         return self.upgrading.queue
+
+    @cached_property
+    def lab(self) -> Lab:
+        """Replays what was recorded against other policies, and proposes the one that was chosen."""
+        return Lab(
+            store=self.store, events=self.events, clock=self.clock, router=self.router, cost=self._budgets.cost,
+            settings=lambda: self.settings, queue=lambda: self.upgrades,
+        )  # fmt: skip
 
     @cached_property
     def feed(self) -> Feed:

@@ -246,14 +246,25 @@ class Tunnel:
         """Pass the answers on that were kept, and all others."""
         self._open.set()
 
+    def cut(self) -> None:
+        """End the connections that there are, so that the next request comes over a new one.
+
+        A server that wakes up after it was frozen for long ends an old one before it looks what came over it.
+        """
+        sockets, self._sockets = self._sockets, []
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
     def close(self) -> None:
         """End it."""
         self._ended.set()
         self._open.set()
-        for one in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        self.cut()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
         for thread in self._threads:
             thread.join(5)
 

@@ -163,11 +163,12 @@ async def test_one_wallet_pays_itself(node: LNbitsNode) -> None:
 
 
 async def test_a_payment_into_a_frozen_node_stays_pending_and_settles_exactly_once(
-    node: LNbitsNode, branch: LNbits, alice: Wallet, hub: LNbits, shop: Wallet
+    node: LNbitsNode, branch: LNbits, alice: Wallet, hub: LNbits, shop: Wallet, line: Tunnel
 ) -> None:
     made = await in_thread(hub.make_invoice, shop, 700)
     payment_hash = made["payment_hash"]
     looker = LNbitsNode(node_settings(branch, alice, timeout_s=2), SystemClock())
+    line.cut()
     hub.freeze()
     try:
         paying = asyncio.ensure_future(pay(node, made["bolt11"], timeout_s=90))

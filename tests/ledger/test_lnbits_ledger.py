@@ -102,8 +102,11 @@ def test_a_payment_through_a_second_lnbits_is_booked_with_its_fee(home: Home, hu
     settled_once(home, paid, 1_000_000, 5_000)
 
 
-def test_a_payment_into_a_frozen_node_is_booked_as_settled_exactly_once(home: Home, hub: LNbits, shop: Wallet) -> None:
+def test_a_payment_into_a_frozen_node_is_booked_as_settled_exactly_once(
+    home: Home, hub: LNbits, shop: Wallet, line: Tunnel
+) -> None:
     bolt11 = hub.make_invoice(shop, 700)["bolt11"]
+    line.cut()
     hub.freeze()
     try:
         paid = home.payments.pay(bolt11, wait_s=3)

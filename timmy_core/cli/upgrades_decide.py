@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def approve(
-    id_: Id,
+    key: Id,
     by: By = None,
     pin_file: PinFile = None,
     seen: Annotated[
@@ -43,7 +43,7 @@ def approve(
     """Say yes to a proposal whose tests are green, after it was shown. The PIN is asked for."""
     with open_timmy(home) as timmy:
         queue, policy = timmy.upgrades, timmy.upgrading.policy
-        one = find(queue, id_)
+        one = find(queue, key)
         shown = seen or one.seen
         if not yes:
             show(one, policy.quorum(one.risk))
@@ -67,7 +67,7 @@ def approve(
 
 
 def reject(
-    id_: Id,
+    key: Id,
     reason: Annotated[str, typer.Argument(help="Why, so that the next proposal can be better.")],
     by: By = None,
     pin_file: PinFile = None,
@@ -76,16 +76,16 @@ def reject(
     """Say no to a proposal, and why. Its own refs are given up; no branch is touched. The PIN is asked for."""
     who = me(by)
     with open_timmy(home) as timmy:
-        one = find(timmy.upgrades, id_)
+        one = find(timmy.upgrades, key)
         timmy.upgrades.reject(one.id, by=who, reason=reason, pin=pin_of(pin_file, who))
     out.print(f"[green]✓[/] rejected {one.id}")
 
 
-def apply(id_: Id, json_: Json = False, home: Home = None) -> None:
+def apply(key: Id, json_: Json = False, home: Home = None) -> None:
     """Land an approved proposal, and what stands in the queue before it. Status 1 if it did not land."""
     with open_timmy(home) as timmy:
         queue = timmy.upgrades
-        one = find(queue, id_)
+        one = find(queue, key)
         with telling(quiet=json_) as progress:
             done = queue.apply(one.id, progress=progress)
     if json_:
@@ -95,7 +95,7 @@ def apply(id_: Id, json_: Json = False, home: Home = None) -> None:
 
 
 def rollback(
-    id_: Id,
+    key: Id,
     by: By = None,
     pin_file: PinFile = None,
     untested: Annotated[bool, typer.Option("--untested", help="Do not test the branch without it first.")] = False,
@@ -106,7 +106,7 @@ def rollback(
     who = me(by)
     with open_timmy(home) as timmy:
         queue = timmy.upgrades
-        one = find(queue, id_)
+        one = find(queue, key)
         if not yes:
             out.print(f"[bold]{escape(one.description)}[/]  {state_of(one)}")
             confirm(f"Take it back from {one.branch}?")

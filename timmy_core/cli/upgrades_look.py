@@ -91,7 +91,7 @@ def list_(
 
 
 def show_one(
-    id_: Id,
+    key: Id,
     diff: Annotated[bool, typer.Option("--diff/--no-diff", help="Print its lines, too.")] = True,
     json_: Json = False,
     home: Home = None,
@@ -99,7 +99,7 @@ def show_one(
     """Print a proposal: who, risk, tests, what happened, and its lines."""
     with open_timmy(home) as timmy:
         queue = timmy.upgrades
-        one = find(queue, id_)
+        one = find(queue, key)
         events = queue.history(one.id)
         if json_:
             print(as_json(one, events=[event.as_dict() for event in events]))
@@ -112,7 +112,7 @@ def show_one(
 
 
 def run_tests(
-    id_: Id,
+    key: Id,
     anew: Annotated[bool, typer.Option("--anew", help="Run them again although they were green.")] = False,
     json_: Json = False,
     home: Home = None,
@@ -120,7 +120,7 @@ def run_tests(
     """Merge a proposal with the branch as it is, and test that, shut in. Status 1 if it may not be approved after."""
     with open_timmy(home) as timmy:
         queue = timmy.upgrades
-        id_ = find(queue, id_).id
+        id_ = find(queue, key).id
         with telling(quiet=json_) as progress:
             done = queue.test(id_, progress=progress, anew=anew)
     if json_:

@@ -36,11 +36,16 @@ Cost = Callable[[Provider, str, Usage], int | None]
 PATIENCE_S: Final = 60.0
 
 LIMITS: Final = (
-    "A provider that was not asked then is given what it did to others around that moment. Nobody knows what it would "
-    "have done with this very question, nor whether more traffic would have slowed it down.",
+    (
+        "A provider that was not asked then is given what it did to others around that moment. What it would have done "
+        "with this very question nobody knows, nor whether more traffic would have slowed it down."
+    ),
     "What broke off because of our own limit of time counts as never answered, also where the tried limit is longer.",
-    "What a person steered, budgets, windows of models, and wishes of single callers (their own deadline, one provider "
-    "alone, this machine only) play no part. How long a rate limit was asked for is not recorded; 5 s are taken.",
+    (
+        "What a person steered, budgets, windows of models, and wishes of single callers (their own deadline, one "
+        "provider alone, this machine only) play no part. How long a rate limit was asked for is not recorded; 5 s are "
+        "taken."
+    ),
     "Requests whose callers went away are left out. All circuits are closed at the beginning.",
 )
 """What a replay cannot know, to be shown beside its figures."""
@@ -259,17 +264,22 @@ class _Stage:
         async def one(number: int, asked: Asked) -> None:
             fates[number] = await self._one(number, asked)
 
-        # A request may have begun a little before the recording; the time cannot.
-        async with asyncio.TaskGroup() as group:
-            for number, asked in enumerate(requests):
-                if time.monotonic() > self._ends:
-                    message = f"the replay took too long at request {number:,} of {len(requests):,}; shorten its time"
-                    raise ReplayError(message)
-                wait_s = asked.at_s - self._clock.monotonic()
-                if wait_s > 0:
-                    await asyncio.sleep(wait_s)
-                group.create_task(one(number, asked))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, asked in enumerate(requests):
+                    self._check_patience(number)
+                    # A request may have begun a little before the recording; the time cannot.
+                    await asyncio.sleep(max(0.0, asked.at_s - self._clock.monotonic()))
+                    group.create_task(one(number, asked))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
         return tuple(fate for fate in fates if fate is not None)
+
+    def _check_patience(self, number: int) -> None:
+        if time.monotonic() > self._ends:
+            of = f"request {number:,} of {len(self._recording.requests):,}"
+            message = f"the replay took too long and was ended at {of}; choose a shorter time"
+            raise ReplayError(message)
 
     async def _one(self, number: int, asked: Asked) -> Fate:
         play = Play(number, asked, self._seed)

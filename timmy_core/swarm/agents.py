@@ -168,7 +168,7 @@ class Roster:
         def run(connection: Connection) -> None:
             agent = self._rows.agent(connection, name)
             if agent.kind != "remote" or agent.status == "left":
-                message = f"{name} is {agent.kind} and {agent.status}; only a remote agent that is registered has a token"
+                message = f"{name} is {agent.kind} and {agent.status}; only a registered remote agent has a token"
                 raise SwarmError(message)
             query = "UPDATE swarm_agents SET token_hash = ?, token_at = ? WHERE name = ?"
             connection.execute(query, (_hash(token), self._rows.now_us(), name))

@@ -1,4 +1,4 @@
-"""A cascade whose models may call tools: what they ask for is done, told to the log, and handed back, a few times at most."""
+"""A cascade whose models may call tools: what they ask for is done, logged and handed back, a few times at most."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from timmy_core.swarm.asked import Cascade, Parts
 from timmy_core.swarm.own_code import Said
 
 MAX_ROUNDS: Final = 12
-_END: Final = "I have looked at my code often enough for one question; ask again, and more narrowly."
+_END: Final = "I have called tools often enough for one question; ask again, and more narrowly."
 
 
 class Tools(Protocol):
@@ -40,13 +40,17 @@ class Calling:
         tools: what may be called.
         events: told of every call.
         delta: makes a part of a stream from text.
+        void: makes the part that says that what was shown does not count, and why.
     """
 
-    def __init__(self, cascade: Cascade, tools: Tools, events: EventLog, delta: Callable[[str], Any]) -> None:
+    def __init__(
+        self, cascade: Cascade, tools: Tools, events: EventLog, delta: Callable[[str], Any], void: Callable[[str], Any]
+    ) -> None:
         self._cascade = cascade
         self._tools = tools
         self._events = events
         self._delta = delta
+        self._void = void
 
     async def chat(self, messages: Sequence[dict[str, Any]], **options: Any) -> Any:
         """Return an answer, after what its models asked for was done."""
@@ -99,6 +103,7 @@ class Calling:
             yield replace(last, answer=_joined(answer, [*texts, _END]))
             return
         if answer.offline and not texts:
+            yield self._void("nobody could be asked with tools, so it is asked without")
             async for part in self._cascade.stream(plain, **options):
                 yield part
             return
@@ -114,16 +119,18 @@ class Calling:
         ]
         said.append({"role": "assistant", "content": answer.text, "tool_calls": calls})
         for call in answer.tool_calls:
-            result = await asyncio.to_thread(self._call, call, str(options["trace_id"]), str(options["agent_id"]))
+            result = await asyncio.to_thread(self._call, call, options)
             said.append({"role": "tool", "tool_call_id": call.id, "content": result.text})
             if result.ends:
                 return result.ends
         return ""
 
-    def _call(self, call: Any, trace_id: str, agent_id: str) -> Said:
+    def _call(self, call: Any, options: Mapping[str, Any]) -> Said:
+        trace_id, whose = str(options["trace_id"]), {"agent_id": options["agent_id"], "task_id": options.get("task_id")}
+
         def tell(kind: str, **more: Any) -> None:
             data = {"tool": call.name, **more}
-            self._events.append(f"tool.{kind}", source="agent", agent_id=agent_id, trace_id=trace_id, data=data)
+            self._events.append(f"tool.{kind}", source="agent", trace_id=trace_id, data=data, **whose)
 
         tell("called", characters=len(call.arguments))
         begun = time.monotonic()

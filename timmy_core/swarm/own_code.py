@@ -19,7 +19,7 @@ _DOES: Final = (
     r"remove|rename|replace|rewrite|simplify|update|upgrade|write"
 )
 _OWN: Final = (
-    r"your(?:self| own)|own code|source|code|codebase|repo|repository|function|class|module|script|notebook|docstring|"
+    r"your(?:self)?|own code|source|code|codebase|repo|repository|function|class|module|script|notebook|docstring|"
     r"read ?me|changelog|unit tests?|tests?|bug|[\w/]+\.(?:py|md|js|css|toml|ya?ml|txt|json|sh)"
 )
 _ASKED: Final = re.compile(rf"\b(?:{_DOES})\b.*?(?:\b(?:{_OWN})\b)", re.IGNORECASE | re.DOTALL)
@@ -135,10 +135,10 @@ class ChangeTools:
         made = self._queue().propose(
             description=description, files=files, proposed_by=self._agent, agent_id=self._agent, trace_id=trace_id
         )
+        size = "1 file" if len(files) == 1 else f"{len(files)} files"
         told = (
-            f"I have proposed this change: {title.splitlines()[0]} ({len(files)} "
-            f"{'file' if len(files) == 1 else 'files'}, proposal …{made.id[-8:]}). Nothing is changed yet: it is tested "
-            f"now, and a person decides at /self-modify/queue?id={made.id}"
+            f"I have proposed this change: {title.splitlines()[0]} ({size}). Nothing is changed yet: it is tested now, "
+            f"and a person decides at /self-modify/queue?id={made.id}"
         )
         return Said(f"proposed as {made.id}", told)
 

@@ -83,8 +83,8 @@ class Context(Protocol):
         """The score of each entry; None for one that only stands beside a match."""
 
 
-class Memories(Protocol):
-    """What the agent asks of the memory, and tells it."""
+class Recalls(Protocol):
+    """What is asked before something is done."""
 
     def recall(
         self,
@@ -97,6 +97,10 @@ class Memories(Protocol):
         without_traces: Collection[str],
     ) -> Context:
         """Return what is held about a question; with `local` also what may not leave the owner's machines."""
+
+
+class Memories(Recalls, Protocol):
+    """What the agent asks of the memory, and tells it."""
 
     def keep_in(
         self,
@@ -156,9 +160,10 @@ OFF: Final = Recalled("off")
 class Looks:
     """Looks into memory beside the event loop, on threads of its own, and gives up in time."""
 
-    def __init__(self, memories: Memories, max_tokens: int) -> None:
+    def __init__(self, memories: Recalls, max_tokens: int, bounds_s: tuple[float, float] = (RECALL_S, FIRST_S)) -> None:
         self._memories = memories
         self._max_tokens = max_tokens
+        self._bounds_s = bounds_s
         self._starting = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
@@ -172,7 +177,7 @@ class Looks:
         work = self._submit(question, agent_id, session, local=local, without_traces=without_traces)
         if work is None:
             return Recalled("failed", problem="Timmy is closed")
-        bound_s = RECALL_S if self._warm else FIRST_S
+        bound_s = self._bounds_s[0 if self._warm else 1]
         await asyncio.wait({work}, timeout=bound_s)
         took_ms = round((time.perf_counter() - began) * 1000, 3)
         if not work.done():

@@ -78,11 +78,15 @@ class Rows:
         connection.execute("UPDATE swarm_agents SET seen_at = ? WHERE name = ?", (now, name))
         row = connection.execute("SELECT status FROM swarm_agents WHERE name = ?", (name,)).fetchone()
         if row is not None and row[0] == "lost":
+            self.put_status(connection, name, "idle", "it was heard of again")
             self.settle(connection, name, "it was heard of again")
 
     def settle(self, connection: Connection, name: str, reason: str, trace_id: str | None = None) -> None:
-        """Set an agent's state by what it has to do."""
+        """Set an agent's state by what it has to do; one that is lost stays so until it is heard of."""
         held = "SELECT 1 FROM swarm_tasks WHERE agent = ? AND state = 'working' LIMIT 1"
+        lost = "SELECT 1 FROM swarm_agents WHERE name = ? AND status = 'lost'"
+        if connection.execute(lost, (name,)).fetchone() is not None:
+            return
         working = connection.execute(held, (name,)).fetchone() is not None
         self.put_status(connection, name, "working" if working else "idle", reason, trace_id)
 

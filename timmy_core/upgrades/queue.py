@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from timmy_core.clock import Clock
@@ -170,6 +171,15 @@ class Upgrades:
     def source(self, path: str) -> str | None:
         """Return a file as the branch has it; None where it is not there, is no text, or is too long."""
         return self._workspace.text(self._workspace.tip(), path)
+
+    def find(self, file: Path) -> tuple[str, str] | None:
+        """Return a file's path within the repository and its text on the branch; None where it is not there."""
+        try:
+            path = file.resolve().relative_to(self._workspace.repo.resolve()).as_posix()
+        except ValueError:
+            return None
+        text = self._workspace.text(self._workspace.tip(), path)
+        return None if text is None else (path, text)
 
     def history(self, id: str) -> Sequence[Event]:  # noqa: A002
         """Return a proposal's events, oldest first."""
