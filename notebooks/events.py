@@ -187,8 +187,7 @@ def question_asked(sql):
 def trace_card(timmy, trace_id, current):
     """Return a trace as a waterfall with the time it took in all."""
     spans = timmy.questions.trace(trace_id)
-    title = f"A trace of {parts.plural(len(spans), 'event')}, {parts.latency(traces.took_ms(spans))} from end to end"
-    return parts.section(title, traces.waterfall(spans, current=current), note=parts.ident(trace_id))
+    return parts.section("Everything of one trace", traces.whole(spans, trace_id, current=current, other="live"))
 
 
 @app.function
@@ -203,11 +202,12 @@ def record(timmy, seq, verify):
     trace = ""
     if len(near) > 1:
         took = parts.latency(traces.took_ms(near))
-        trace = f"<h3>Its trace, {parts.plural(len(near), 'event')} in {took}</h3>{traces.waterfall(near, current=seq)}"
+        shown = f"{traces.story(near)}{traces.waterfall(near, current=seq)}"
+        trace = f"<h3>Its trace, {parts.plural(len(near), 'event')} in {took}</h3>{shown}"
     return mo.Html(
         f'<div class="tw-detail" data-seq="{seq}"><h2>{family_icon(event.family)}<span>{escape(event.type)}</span>'
         f"{views.neighbours(seq, timmy.events.head()[0])}</h2>"
-        f"{exploring.record_facts(event)}{said}<div class='tw-verify'>{verify}</div>{trace}</div>"
+        f"{exploring.things_of(event)}{exploring.record_facts(event)}{said}<div class='tw-verify'>{verify}</div>{trace}</div>"
     )
 
 

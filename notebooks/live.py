@@ -15,9 +15,11 @@ with app.setup:
     import marimo as mo
 
     from timmy_core import open_timmy
-    from ui import frame
+    from ui import frame, tasks
     from ui.live import LiveFeed
     from ui.pulse import Pulse
+    from ui.steering import who
+    from ui.tasking import Tasking
 
     REPLAY = 200
 
@@ -34,8 +36,15 @@ def rail():
 
 
 @app.cell
-def headline():
-    frame.header("Live", "Everything that happens, as it happens; newest first.")
+def hands(timmy):
+    tasked = mo.ui.anywidget(Tasking(timmy, by=who()))
+    return (tasked,)
+
+
+@app.cell
+def headline(tasked, timmy):
+    tasked.value["beat"]
+    frame.header("Live", tasks.first_line(timmy), plain="Tasks and every event, as they happen; newest first.")
 
 
 @app.cell
@@ -45,9 +54,13 @@ def pulse():
 
 
 @app.cell
+def work(tasked):
+    tasked
+
+
+@app.cell
 def feed(timmy):
-    log = timmy.events
-    mo.ui.anywidget(LiveFeed(lambda since, stop: log.tail(since, stop.is_set), since=replay_from(log.head()[0])))
+    mo.ui.anywidget(LiveFeed(timmy, since=replay_from(timmy.events.head()[0])))
 
 
 @app.function

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, Unpack, cast
 
-from timmy_core.clock import Clock, SystemClock
+from timmy_core.alerts.alerts import Alerts
+from timmy_core.clock import Clock, MovedClock, SystemClock
 from timmy_core.errors import StoreClosedError, StoreError
 from timmy_core.events.events import Events
 from timmy_core.events.explorer import Explorer
@@ -49,13 +50,16 @@ from timmy_core.store.lake import Lake
 from timmy_core.swarm.agent import Agent
 from timmy_core.swarm.asked import AskOptions, Cascade
 from timmy_core.swarm.calling import Calling
-from timmy_core.swarm.forgotten import forget_turns
+from timmy_core.swarm.coordinator import Swarm
+from timmy_core.swarm.forgotten import forget_results, forget_turns
+from timmy_core.swarm.frames import SWARM_FRAMES
 from timmy_core.swarm.own_code import ChangeTools
 from timmy_core.swarm.switches import Switches
 from timmy_core.swarm.turns import RECALLS_FRAME, TURNS_FRAME, Turn
 from timmy_core.upgrades.build import UpgradesRoom
 from timmy_core.upgrades.frames import DECISIONS_FRAME, UPGRADES_FRAME
 from timmy_core.upgrades.queue import Upgrades
+from timmy_core.wiring_swarm import wire_swarm
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,7 +77,8 @@ class Timmy:
         nodes: Sequence[Node] | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
-        self.clock: Clock = clock or SystemClock()
+        demo = settings.demo
+        self.clock: Clock = clock or (SystemClock() if demo is None else MovedClock(demo.moved))
         self.started_at = self.clock.now()
         self._closing = threading.Lock()
         self._closed = False
@@ -94,7 +99,7 @@ class Timmy:
         self.views = Views(self.store, self.clock)
         self._memory = Room(
             settings, store=self.store, events=self.events, loop=self._loop, clock=self.clock, tokens=estimate,
-            copies=(forget_turns,),
+            copies=(forget_turns, forget_results),
         )  # fmt: skip
         self.memory, self.meaning = self._memory.memory, self._memory.meaning
         self._lightning = LightningRoom(
@@ -104,6 +109,14 @@ class Timmy:
         self.upgrading = UpgradesRoom(settings, store=self.store, events=self.events, clock=self.clock)
         self.router = self._wire_router(providers)
         self._agent = self._wire_agent()
+        self._swarm = wire_swarm(
+            settings, store=self.store, events=self.events, clock=self.clock, loop=self._loop, router=self.router,
+            payments=self.payments, memory=self.memory, lake=self._lake,
+            code=(lambda: self.upgrades) if self.upgrading.configured else None,
+        )  # fmt: skip
+        self.alerts = Alerts(settings.alerts, self, self._loop)
+        if settings.read_only:
+            self.store.only_read()
 
     def _wire_agent(self) -> Agent:
         settings = self.settings
@@ -132,7 +145,7 @@ class Timmy:
 
         log = (EVENTS_FRAME, SEGMENTS_FRAME, REDACTIONS_FRAME)
         router = (ATTEMPTS_FRAME, PROVIDERS_FRAME, CIRCUITS_FRAME, SPENDING_FRAME)
-        rooms = (MEMORY_FRAME, *LEDGER_FRAMES, UPGRADES_FRAME, DECISIONS_FRAME)
+        rooms = (MEMORY_FRAME, *LEDGER_FRAMES, UPGRADES_FRAME, DECISIONS_FRAME, *SWARM_FRAMES)
         frames = (*log, *router, TURNS_FRAME, RECALLS_FRAME, *rooms)
         return Lake(self.store, frames, folder=self.events.archive.folder, promotion=PROMOTION, mend=mend)
 
@@ -211,6 +224,11 @@ class Timmy:
             settings=lambda: self.settings, queue=lambda: self.upgrades,
         )  # fmt: skip
 
+    @property
+    def swarm(self) -> Swarm:
+        """Tasks, bids and the agents that work for sats."""
+        return self._swarm.swarm
+
     @cached_property
     def feed(self) -> Feed:
         """The live feed of this process; its follower starts with the first use."""
@@ -267,11 +285,14 @@ class Timmy:
         with self._closing:
             if self._schedule is None and not self._closed:
                 jobs = [*upkeep(self.events, self.settings.log), *self._lightning.jobs(), *self.upgrading.jobs()]
+                jobs += [*self._swarm.jobs(), *self.alerts.jobs()]
                 self._schedule = Schedule(jobs, self.events, self.clock, SETTLE)
                 self._schedule.start()
                 self.meaning.start()
                 self._lightning.start()
                 self.upgrading.start()
+                self._swarm.start()
+                self.alerts.start()
 
     def status(self) -> Status:
         """Return the state of everything at a glance, from the store alone."""
@@ -305,11 +326,15 @@ class Timmy:
             if self._schedule is not None:
                 self._schedule.stop()
             # Cut off what runs first, so that its last events still find the store open.
+            self._swarm.stop()
+            self.alerts.stop()
             self.router.close()
+            self._swarm.close()
             self.upgrading.close()
             self._lightning.close()
             self._memory.close()
             self._loop.close()
+            self.alerts.close()
             self._agent.close()
             if "feed" in self.__dict__:
                 self.feed.close()

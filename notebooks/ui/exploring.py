@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from timmy_core import TimmyError, Wanted
-from ui import charts, parts
+from timmy_core.events.model import EVENT_TYPES
+from ui import charts, parts, things
 from ui.as_notebook import notebook
 from ui.asking import CHUNK, KEYS
 from ui.listing import PAGE
@@ -169,6 +170,15 @@ def nothing(query: Mapping[str, str], head: int) -> str:
 def trouble(problem: str) -> str:
     """Return a problem as a card with what still works. HTML."""
     return parts.empty(parts.sentence(problem), then="Change or clear the filter above; the log itself goes on.")
+
+
+def things_of(event: Event) -> str:
+    """Return what an event means, and the ways to the things that it tells of. HTML."""
+    meaning = EVENT_TYPES.get(event.type, "a type of one's own")
+    links = "".join(
+        f'<li><a href="{escape(link.href, quote=True)}">{escape(link.word)}</a></li>' for link in things.links(event)
+    )
+    return f'<p class="tw-meaning tw-muted">{escape(parts.sentence(meaning))}</p><ul class="tw-things">{links}</ul>'
 
 
 def record_facts(event: Any) -> str:

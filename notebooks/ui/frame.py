@@ -28,6 +28,7 @@ PAGES: tuple[Page, ...] = (
     Page("memory", "Memory", "/memory", bar=False),
     Page("router", "Router", "/router/status"),
     Page("upgrades", "Upgrades", "/self-modify/queue"),
+    Page("labs", "Labs", "/labs/latency", bar=False),
 )
 
 _MARK = (
@@ -58,7 +59,7 @@ def _link(page: Page, *, current: bool) -> str:
     mark = ' aria-current="page"' if current else ""
     bar = "" if page.bar or current else " tw-wide-only"
     # How many proposals wait; the pulse fills it in, on every page.
-    badge = '<b class="tw-badge" data-pending="" title="proposals on their way"> </b>' if page.key == "upgrades" else ""
+    badge = '<b class="tw-badge" data-pending="" aria-hidden="true"> </b>' if page.key == "upgrades" else ""
     return (
         f'<a class="tw-nav{bar}" href="{page.path}"{mark}>{icon(page.key, size=20)}'
         f'<span class="tw-word">{page.word}</span>{badge}</a>'

@@ -13,6 +13,7 @@ PATHS: dict[str, str] = {
     "memory": "M5 5h14v14H5zM9 9h6v6H9zM9 2v3M15 2v3M9 19v3M15 19v3M2 9h3M2 15h3M19 9h3M19 15h3",
     "router": "M5 5v4a3 3 0 0 0 3 3h8a3 3 0 0 1 3 3v4M5 12v7M3 17l2 2 2-2M17 17l2 2 2-2",
     "upgrades": "M12 20V5M6 11l6-6 6 6M5 20h14",
+    "labs": "M9 3h6M10 3v6L4.500 19a1.500 1.500 0 0 0 1.300 2h12.400a1.500 1.500 0 0 0 1.300-2L14 9V3M7.500 15h9",
     # states
     "ok": "M5 12.5 10 17 19 7",
     "wait": "M12 7v5l3 2M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
@@ -20,6 +21,7 @@ PATHS: dict[str, str] = {
     "off": "M6 12h12",
     "info": "M12 11v6M12 7v.5M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
     "warn": "M12 4 3 20h18zM12 10v5M12 17v.5",
+    "go": "M8 5h11v11M19 5 6 18",
     # event families
     "chat": "M4 5h16v11H10l-4 4v-4H4z",
     "llm": "M12 3l2 6 6 3-6 3-2 6-2-6-6-3 6-3z",
@@ -35,6 +37,7 @@ PATHS: dict[str, str] = {
     "payment": "M12 20V6M6 12l6-6 6 6",
     "budget": "M4 7h16v12H4zM4 11h16M15 15h2",
     "upgrade": "M12 20V5M6 11l6-6 6 6",
+    "alert": "M6 16v-5a6 6 0 0 1 12 0v5l2 2H4zM10 21h4",
     "log": "M6 3h9l4 4v14H6zM9 11h7M9 15h7",
 }
 

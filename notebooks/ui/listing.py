@@ -11,7 +11,7 @@ import anywidget
 import traitlets
 
 from timmy_core import TimmyError
-from ui import parts
+from ui import wording
 from ui.asking import looks
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def rows(events: Sequence[Event]) -> list[dict[str, Any]]:
             "seq": event.seq,
             "ts": event.ts.isoformat(),
             "type": event.type,
-            "words": parts.summary(event.data),
+            "words": wording.said(event.type, event.data, agent_id=event.agent_id),
             "who": event.agent_id or event.task_id or "",
             "source": event.source,
         }

@@ -35,6 +35,7 @@ FAMILIES: dict[str, str] = {
     "memory": "#6a6fd6",
     "upgrade": "#d1477a",
     "log": "#64748b",
+    "alert": "#c2410c",
 }
 
 PROVIDERS: dict[str, str] = {

@@ -88,7 +88,7 @@ def _hands(one: Proposal, here: Here) -> str:
 
 
 def _facts(one: Proposal, here: Here) -> str:
-    trace = f'<a href="/swarm/events?trace_id={escape(one.trace_id, quote=True)}">its trace</a>'
+    trace = f'<a href="/swarm/events?trace={escape(one.trace_id, quote=True)}">its trace</a>'
     approvers = ", ".join(
         f"{escape(each.by)}{' in a hurry' if each.urgent else ''}"
         for each in one.approvals

@@ -114,6 +114,7 @@ async function countPending() {
   }
   if (badge.firstChild) badge.firstChild.nodeValue = pending > 99 ? "99+" : String(pending);
   badge.dataset.pending = pending || "";
+  badge.closest("a").title = pending === 1 ? "1 proposal is on its way" : pending ? `${pending} proposals are on their way` : "";
 }
 
 function render({ model }) {
@@ -170,7 +171,7 @@ function render({ model }) {
     countTimes();
     for (const chat of document.querySelectorAll("marimo-chatbot")) followChat(chat);
     show(state);
-    if (model.get("dot") && state !== "local" && Date.now() - counted > PENDING_MS) count();
+    if (model.get("dot") && state === "open" && Date.now() - counted > PENDING_MS) count();
     if (Date.now() - last >= model.get("every_s") * 1000) beat();
   }, 1000);
   const wake = () => { if (!document.hidden) soon(); };

@@ -47,6 +47,7 @@ RISKS: dict[str, tuple[parts.State, str]] = {
     "low": ("off", "low risk"), "normal": ("off", "normal risk"), "high": ("bad", "high risk"),
 }  # fmt: skip
 _LISTED = 50
+_LISTED_WAITING = 200
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Here:
     problem: str = ""
     configured: bool = False
     waiting: Sequence[Proposal] = ()
+    cut: bool = False  # there are older ones than `waiting`
     over: Sequence[Proposal] = ()
     more: bool = False  # there are older ones than `over`
     chosen: Proposal | None = None
@@ -77,7 +79,8 @@ def look(timmy: Timmy, chosen: str) -> Here:
     people = room.approvals.people()
     try:
         queue = timmy.upgrades
-        waiting = sorted(queue.list(state=WAITING, limit=_LISTED).proposals, key=_urgency)
+        page = queue.list(state=WAITING, limit=_LISTED_WAITING)
+        waiting = sorted(page.proposals, key=_urgency)
         past = queue.list(state=OVER, limit=_LISTED)
         one, missing = None, ""
         try:
@@ -88,6 +91,7 @@ def look(timmy: Timmy, chosen: str) -> Here:
             at=at,
             configured=True,
             waiting=waiting,
+            cut=page.cursor is not None,
             over=past.proposals,
             more=past.cursor is not None,
             chosen=one,
@@ -180,7 +184,12 @@ def waiting(here: Here) -> str:
         example = 'timmy upgrades propose "better words" --branch topic'
         then = f"Try it: {parts.command(example)}"
         return parts.empty("No proposal is on its way.", then=then)
-    return f'<ul class="tw-proposals">{"".join(_row(one, here) for one in here.waiting)}</ul>'
+    more = (
+        f'<p class="tw-muted">These are the newest; {parts.command("timmy upgrades list")} has all.</p>'
+        if here.cut
+        else ""
+    )
+    return f'<ul class="tw-proposals">{"".join(_row(one, here) for one in here.waiting)}</ul>{more}'
 
 
 def over(here: Here) -> str:

@@ -73,6 +73,7 @@ RULES: tuple[Rule, ...] = (
     Rule(("log",), "first_seq", "/swarm/events?seq={}", "the first of these events"),
     Rule(("log",), "last_seq", "/swarm/events?seq={}", "the last of these events"),
     Rule((), "link", "{}", "what explains it"),
+    Rule(("alert",), "path", "{}", "what it is about"),
     Rule((), "@task_id", "/swarm/live?task={}", "the task"),
     Rule(("agent", "bid", "tool"), "@agent_id", "/swarm/live?agent={}", "what {} does"),
     Rule((), "@trace_id", "/swarm/events?trace={}", "its trace", last=True),

@@ -7,7 +7,7 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ui import palette, parts, sentences
+from ui import palette, parts, sentences, wording
 from ui.icons import family_icon
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _glance_offline() -> str:
 
 
 def _event(event: Event, *, current: bool) -> str:
-    words = parts.summary(event.data)
+    words = wording.said(event.type, event.data, agent_id=event.agent_id)
     more = f'<div class="tw-more tw-one" title="{escape(words, quote=True)}">{escape(words)}</div>' if words else ""
     mark = ' aria-current="true"' if current else ""
     return (

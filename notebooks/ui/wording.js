@@ -24,8 +24,7 @@ function word(key, value) {
     return number(value);
   }
   if (Array.isArray(value)) return value.join(", ");
-  const text = String(value).split(/\s+/).join(" ").trim();
-  return /^[0-9a-f]{32,64}$/.test(text) ? `…${text.slice(-6)}` : text;
+  return String(value).split(/\s+/).join(" ").trim();
 }
 
 function filled(phrase, event) {
@@ -51,7 +50,9 @@ function said(event, { phrases, keys, meanings }) {
     const plain = Object.entries(data).slice(0, PIECES).filter(([, value]) => ["string", "number"].includes(typeof value));
     pieces.push(...plain.map(([key, value]) => `${key} ${value}`));
   }
-  return ([...new Set(pieces)].join(" · ") || meanings[event.type] || "").slice(0, SAID_CHARS);
+  // An id in the middle of words is shortened to its end, as everywhere.
+  const text = [...new Set(pieces)].join(" · ").replace(/\b[0-9a-f]{26,64}([0-9a-f]{6})\b/g, "…$1");
+  return (text || meanings[event.type] || "").slice(0, SAID_CHARS);
 }
 
 // The same table and the same order as in things.py.

@@ -71,7 +71,7 @@ _WAIT = frozenset(
      "upgrade.pin_refused", "upgrade.bypassed", "provider.isolated", "provider.disabled"}
 )  # fmt: skip
 _KEY = re.compile(r"\{([^{}]+)\}")
-_ID = re.compile(r"[0-9a-f]{32,64}")
+_ID = re.compile(r"\b[0-9a-f]{26,64}([0-9a-f]{6})\b")
 
 
 def said(type_: str, data: Mapping[str, Any] | None, **own: str | None) -> str:
@@ -80,7 +80,7 @@ def said(type_: str, data: Mapping[str, Any] | None, **own: str | None) -> str:
         return "redacted"
     pieces = [_filled(phrase, data, own) for phrase in PHRASES.get(type_, ())]
     text = " · ".join(dict.fromkeys(piece for piece in pieces if piece)) or parts.summary(data)
-    text = text or EVENT_TYPES.get(type_, "")
+    text = _ID.sub(r"…\1", text) or EVENT_TYPES.get(type_, "")
     return text if len(text) <= parts.SUMMARY_CHARS else text[: parts.SUMMARY_CHARS - 1] + "…"
 
 
@@ -126,5 +126,4 @@ def _word(key: str, value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, list | tuple):
         return ", ".join(str(one) for one in value)
-    text = " ".join(str(value).split())
-    return f"…{text[-6:]}" if _ID.fullmatch(text) else text
+    return " ".join(str(value).split())

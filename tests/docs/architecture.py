@@ -21,9 +21,10 @@ from timmy_core.server.pages import PAGES
 from timmy_core.store.engine import Store
 from timmy_core.swarm.model import TASK_MOVES
 from timmy_core.upgrades.states import MOVES as PROPOSAL_MOVES
+from timmy_core.upgrades.states import SHOWN as PEOPLE_SEE
 
 from .documents import DOCS, ROOT
-from .walks import walk_of_a_question, walk_of_a_sat, walk_of_a_task
+from .walks import walk_of_a_proposal, walk_of_a_question, walk_of_a_sat
 
 DOCUMENT: Final = DOCS / "architecture-v2.md"
 PACKAGE: Final = ROOT / "timmy_core"
@@ -88,15 +89,9 @@ def table(head: tuple[str, ...], body: Iterable[tuple[str, ...]]) -> str:
 
 
 def draw_layers() -> str:
-    lines = ["flowchart TB", '  pages["<b>notebooks</b>"]']
-    above = "pages"
-    for number, layer in enumerate(layers()):
-        lines.append(f'  subgraph layer{number} [" "]')
-        lines.append("    direction LR")
-        lines += [f'    {name}["<b>{name}</b>"]' for name in layer]
-        lines += ["  end", f"  {above} --> layer{number}"]
-        above = f"layer{number}"
-    return mermaid(lines)
+    every = [["notebooks"], *layers()]
+    boxes = [f'  layer{number}["{" · ".join(names)}"]' for number, names in enumerate(every)]
+    return mermaid(["flowchart TB", *boxes, "  " + " --> ".join(f"layer{number}" for number in range(len(every)))])
 
 
 def draw_rooms() -> str:
@@ -121,19 +116,21 @@ def draw_wiring() -> str:
 
 
 def draw_protocols() -> str:
-    """List the protocols: what a part asks of others without knowing who they are."""
+    """List the protocols of the rooms: what one asks of others without knowing who they are."""
     body = []
     for name, tree in modules().items():
         for node in tree.body:
-            if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Protocol" for base in node.bases):
+            if room(name) in ROOMS and isinstance(node, ast.ClassDef) and asks_for_deeds(node):
                 asks = (ast.get_docstring(node) or "").partition("\n")[0]
-                methods = [f"`{inner.name}`" for inner in node.body if isinstance(inner, FUNCTIONS)]
-                if room(name) in ROOMS and methods:
-                    body.append((f"`{name}`", f"`{node.name}`", asks.replace("|", "\\|"), ", ".join(methods)))
-    return table(("Asked in", "Protocol", "What it stands for", "Methods"), body)
+                body.append((f"`{name}`", f"`{node.name}`", asks.replace("|", "\\|")))
+    return table(("Asked in", "Protocol", "What it stands for"), body)
 
 
-FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
+def asks_for_deeds(node: ast.ClassDef) -> bool:
+    """Whether it is a protocol with a method; one of properties alone only describes data."""
+    methods = (inner for inner in node.body if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef))
+    deeds = any("property" not in map(ast.unparse, method.decorator_list) for method in methods)
+    return deeds and any(ast.unparse(base) == "Protocol" for base in node.bases)
 
 
 def draw_threads() -> str:
@@ -167,10 +164,13 @@ def states(moves: Iterable[tuple[str, str, str]], first: str) -> str:
 
 
 def plain(moves: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, str, str]]:
-    order = list(moves)
     for before, after in moves.items():
-        for state in sorted(after, key=order.index):
+        for state in in_order(after, moves):
             yield before, state, ""
+
+
+def in_order(some: Iterable[str], everything: Iterable[str]) -> list[str]:
+    return sorted(some, key=list(everything).index)
 
 
 def draw_circuit() -> str:
@@ -185,7 +185,8 @@ def draw_tables() -> str:
             query = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
             made = {name: sql for name, sql in connection.execute(query) if not name.startswith("memory_words_")}
             points = {
-                name: sorted({row[2] for row in connection.execute(f"PRAGMA foreign_key_list({name})")}) for name in made
+                name: sorted({row[2] for row in connection.execute(f"PRAGMA foreign_key_list({name})")})
+                for name in made
             }
         store.close()
     body = []
@@ -194,19 +195,23 @@ def draw_tables() -> str:
             text = (PACKAGE / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
             own = [table_name for table_name in made if re.search(rf"CREATE (VIRTUAL )?TABLE {table_name}\b", text)]
             body.append((f"`{name}`", ", ".join(f"`{one}`" for one in own)))
-    return table(("Migration in", "Tables"), body) + "\n" + mermaid(
-        ["flowchart LR", *(f"  {one} --> {other}" for one, others in points.items() for other in others)]
+    return (
+        table(("Migration in", "Tables"), body)
+        + "\n"
+        + mermaid(["flowchart LR", *(f"  {one} --> {other}" for one, others in points.items() for other in others)])
     )
 
 
+def draw_proposal() -> str:
+    body = (
+        (f"`{state}`", PEOPLE_SEE[state], ", ".join(f"`{one}`" for one in in_order(after, PROPOSAL_MOVES)) or "–")
+        for state, after in PROPOSAL_MOVES.items()
+    )
+    return table(("A proposal is", "People see", "It may become"), body)
+
+
 def draw_pages() -> str:
-    body = ((f"`{page.path}`", f"`notebooks/{page.notebook}`", summary(page.notebook)) for page in PAGES)
-    return table(("Path", "Notebook", "What it is for"), body)
-
-
-def summary(notebook: str) -> str:
-    tree = ast.parse((ROOT / "notebooks" / notebook).read_text(encoding="utf-8"))
-    return (ast.get_docstring(tree) or "").partition("\n")[0].replace("|", "\\|")
+    return table(("Path", "Notebook"), ((f"`{page.path}`", f"`notebooks/{page.notebook}`") for page in PAGES))
 
 
 DRAWINGS: Final[Mapping[str, Callable[[], str]]] = {
@@ -219,13 +224,13 @@ DRAWINGS: Final[Mapping[str, Callable[[], str]]] = {
     "circuit": draw_circuit,
     "invoice": lambda: states(plain(INVOICE_MOVES), "open"),
     "payment": lambda: states(plain(PAYMENT_MOVES), "initiated"),
-    "proposal": lambda: states(plain(PROPOSAL_MOVES), "proposed"),
+    "proposal": draw_proposal,
     "task": lambda: states(plain(TASK_MOVES), "bidding"),
     "tables": draw_tables,
     "pages": draw_pages,
     "question": lambda: mermaid(walk_of_a_question()),
     "sat": lambda: mermaid(walk_of_a_sat()),
-    "work": lambda: mermaid(walk_of_a_task()),
+    "change": lambda: mermaid(walk_of_a_proposal()),
 }
 
 

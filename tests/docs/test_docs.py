@@ -132,7 +132,8 @@ def shown_default(field: Any) -> str:
 
 
 def test_the_settings_have_the_sections_that_are_known_here() -> None:
-    assert {heading.strip("`[]") for heading, _ in sections()} | {"home"} == set(Settings.model_fields)
+    of_no_section = {"home", "read_only"}
+    assert {heading.strip("`[]") for heading, _ in sections()} | of_no_section == set(Settings.model_fields)
 
 
 @pytest.mark.parametrize(("heading", "model"), list(sections()), ids=[heading for heading, _ in sections()])
@@ -143,7 +144,7 @@ def test_every_key_is_described_with_its_default_and_no_other_is(heading: str, m
 
 
 def test_the_home_is_described() -> None:
-    assert "home" in rows(section(reference("configuration"), "The home"))
+    assert {"home", "read_only"} == set(rows(section(reference("configuration"), "The home")))
 
 
 # Schema ----------------------------------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ def test_no_route_is_described_that_the_server_does_not_have(timmy: Timmy) -> No
 
 
 def test_every_parameter_of_the_api_is_described_and_no_other_is() -> None:
-    from timmy_core.server import ledger_query, memory_query, query
+    from timmy_core.server import ledger_query, memory_query, query, upgrades_query
 
     text = reference("http-api")
     assert set(rows(section(text, "`GET /api/v1/events`"))) == set(query.EventsParams.model_fields)
@@ -236,6 +237,12 @@ def test_every_parameter_of_the_api_is_described_and_no_other_is() -> None:
         ("POST /api/v1/ledger/payments", ledger_query.PayBody),
         ("POST /api/v1/ledger/reconcile", ledger_query.ReconcileBody),
         ("POST /api/v1/ledger/budgets", ledger_query.BudgetBody),
+        ("GET /api/v1/upgrades", upgrades_query.UpgradesParams),
+        ("POST /api/v1/upgrades", upgrades_query.ProposeBody),
+        ("POST /api/v1/upgrades/{key}/test", upgrades_query.TestBody),
+        ("POST /api/v1/upgrades/{key}/approve", upgrades_query.ApproveBody),
+        ("POST /api/v1/upgrades/{key}/reject", upgrades_query.RejectBody),
+        ("POST /api/v1/upgrades/{key}/rollback", upgrades_query.RollbackBody),
     ):
         assert set(rows(section(text, f"`{address}`"))) == set(model.model_fields)
     events = {"delta", "tool_call", "switch", "done", "error"}

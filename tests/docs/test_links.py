@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .documents import DOCS, ROOT, without_code
+from .documents import DOCS, ROOT, codes, without_code
 
 DOCUMENTS = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "data" / "README.md"])
 
@@ -30,6 +30,13 @@ def test_every_link_to_a_document_resolves(document: Path) -> None:
         if fragment:
             headings = re.findall(r"^#+ (.+)$", without_code(path.read_text(encoding="utf-8")), re.MULTILINE)
             assert fragment in {anchor(heading) for heading in headings}, f"{target} has no heading #{fragment}"
+
+
+@pytest.mark.parametrize("name", ["IMPLEMENTATION_SUMMARY.md", "architecture-v2.md"])
+def test_every_path_that_a_summary_names_is_there(name: str) -> None:
+    text = without_code((DOCS / name).read_text(encoding="utf-8"))
+    named = {path for path in codes(text) if path.split("/")[0] in ("timmy_core", "notebooks", "tests", "docs", ".ci")}
+    assert {path for path in named if not (ROOT / path).exists()} == set()
 
 
 def test_every_document_is_in_the_index() -> None:

@@ -1,4 +1,4 @@
-"""The tutorial does what it says: a test types its commands, beside a running `timmy up`, and compares what is printed."""
+"""The tutorial does what it says: its commands are typed beside a running `timmy up`, and what they print compared."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ OLLAMA = "http://127.0.0.1:11434"
 COMMANDS_S = 240
 
 _BLOCK = re.compile(
-    r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>console|toml|python)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>console|toml|python)\n(?P<body>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 _MARK = "\x1e"
 
@@ -109,7 +110,9 @@ def ollama() -> Iterator[Ollama]:
 
 @pytest.fixture
 def environment(tmp_path: Path, ollama: Ollama) -> dict[str, str]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("TIMMY_", "OPENAI", "ANTHROPIC"))}
+    plain = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TIMMY_", "OPENAI", "ANTHROPIC"))
+    }
     return plain | {
         "TIMMY_HOME": str(tmp_path / "home"),
         "OLLAMA_HOST": ollama.url.removeprefix("http://"),

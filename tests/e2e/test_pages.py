@@ -19,7 +19,7 @@ def test_each_of_the_seven_pages_is_reached_by_the_navigation_and_says_honestly_
     home: Path, serve: Serve, window: Window
 ) -> None:
     expect.set_options(timeout=PATIENCE_MS)
-    assert len(PAGES) == 7
+    assert len(PAGES) == 9
     served, page = serve(home), window.tab()
     page.goto(served.url)
     for place in PAGES:
@@ -30,12 +30,7 @@ def test_each_of_the_seven_pages_is_reached_by_the_navigation_and_says_honestly_
         heading(page, place.title).wait_for()
         assert urlsplit(page.url).path.rstrip("/") == place.path.rstrip("/")
         expect(link).to_have_attribute("aria-current", "page")
-        promised = page.get_by_text("not there yet", exact=True)
-        if place.furnished:
-            expect(promised).to_have_count(0)
-        else:
-            expect(promised.first).to_be_visible()
-            expect(page.get_by_role("heading", name="What will be here")).to_be_visible()
+        expect(page.get_by_text("not there yet", exact=True)).to_have_count(0)
     assert window.foreign_requests(served.netloc) == []
     assert window.errors() == []
 

@@ -13,6 +13,7 @@ from timmy_core.store.engine import Store
 
 MODEL = "made@1"
 WIDTH = 32
+BF16 = 3e-3  # how far a graph's rounding takes a similarity, with so few numbers
 
 _ENTRY = """
 INSERT OR IGNORE INTO memory_entries
@@ -99,7 +100,7 @@ def seqs(found: Iterable[Found]) -> list[int]:
     return [one.entry_seq for one in found]
 
 
-def agree(ours: Sequence[Found], theirs: Sequence[Found]) -> bool:
+def agree(ours: Sequence[Found], theirs: Sequence[Found], *, within: float = 1e-3) -> bool:
     """Whether two answers are the same but for rounding, which may swap what is as near."""
     if len(ours) != len(theirs):
         return False
@@ -111,5 +112,5 @@ def agree(ours: Sequence[Found], theirs: Sequence[Found]) -> bool:
         if other.entry_seq in same
         for kind in ("whole", "sentence", "window")
     ]
-    close = all((a is None) == (b is None) and (a is None or abs(a - b) < 1e-3) for a, b in parts)
-    return close and bool((np.abs(near[:, 0] - near[:, 1]) < 1e-3).all())
+    close = all((a is None) == (b is None) and (a is None or abs(a - b) < within) for a, b in parts)
+    return close and bool((np.abs(near[:, 0] - near[:, 1]) < within).all())

@@ -37,8 +37,8 @@ class MadeUp:
         ]  # fmt: skip
         return [Found(seq, whole=self.near[seq]) for seq in sorted(open_, key=lambda seq: -self.near[seq])[:limit]]
 
-    def among(self, vector: Vector, entries: Collection[int]) -> list[Found]:
-        del vector
+    def among(self, vector: Vector, entries: Collection[int], *, scopes: Sequence[str] = ()) -> list[Found]:
+        del vector, scopes
         return [Found(seq, whole=self.near[seq]) for seq in entries if seq in self.near]
 
 

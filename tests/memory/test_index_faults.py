@@ -21,7 +21,7 @@ from timmy_core.memory.index.kernel import to_bf16
 from timmy_core.memory.index.vectors import Vectors
 from timmy_core.store.engine import Store
 
-from .made_vectors import MODEL, WIDTH, agree, clustered, forget, plain, put, seqs
+from .made_vectors import BF16, MODEL, WIDTH, agree, clustered, forget, plain, put, seqs
 
 LARGE = 2_000
 
@@ -62,7 +62,7 @@ def child(task: str, store: Store, root: Path, first: int = 10_000, count: int =
 def right(store: Store, vectors: Vectors) -> bool:
     """Whether the answers are the plain ones; a graph may miss one in a hundred, and here misses none."""
     return all(
-        agree(vectors.search(query, scopes=["shared"], limit=10), plain(store, query, ["shared"], 10))
+        agree(vectors.search(query, scopes=["shared"], limit=10), plain(store, query, ["shared"], 10), within=BF16)
         for query in clustered(5, seed=31)
     )
 

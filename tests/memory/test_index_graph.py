@@ -14,7 +14,7 @@ from timmy_core.memory.index.kernel import to_bf16
 from timmy_core.memory.index.vectors import Vectors
 from timmy_core.store.engine import Store
 
-from .made_vectors import MODEL, WIDTH, Floats, agree, clustered, forget, plain, put, seqs
+from .made_vectors import BF16, MODEL, WIDTH, Floats, agree, clustered, forget, plain, put, seqs
 
 LARGE = 2_000
 Opener = Callable[[], Vectors]
@@ -82,7 +82,10 @@ def test_a_graph_is_there_at_the_next_start(store: Store, vectors: Vectors, open
 
 def test_similarities_are_of_the_vectors_in_the_database(store: Store, vectors: Vectors) -> None:
     query = clustered(1, seed=5)[0]
-    assert agree(vectors.search(query, scopes=["shared"], limit=10), plain(store, query, ["shared"], 10))
+    found, expected = vectors.search(query, scopes=["shared"], limit=10), plain(store, query, ["shared"], 10)
+    assert agree(found, expected, within=BF16)
+    named = vectors.among(query, seqs(expected), scopes=["shared"])
+    assert agree(sorted(named, key=lambda one: -one.best), expected, within=BF16)
 
 
 def test_what_is_new_changed_or_gone_counts_at_once(store: Store, vectors: Vectors) -> None:
@@ -121,7 +124,7 @@ def test_several_parts_of_an_entry_do_not_crowd_others_out(store: Store, opener:
     vectors.search(query, scopes=["shared"], limit=1)
     assert vectors.maintain() == 1
     found = vectors.search(query, scopes=["shared"], limit=20)
-    assert agree(found, plain(store, query, ["shared"], 20))
+    assert agree(found, plain(store, query, ["shared"], 20), within=BF16)
     assert len(set(seqs(found))) == 20
 
 

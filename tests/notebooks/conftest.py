@@ -16,7 +16,7 @@ from timmy_core.testing import ScriptedProvider
 from timmy_core.timmy import Timmy
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-PAGES = ("home", "live", "events", "ledger", "memory", "router", "upgrades")
+PAGES = ("home", "live", "events", "ledger", "memory", "router", "upgrades", "latency_lab", "policy_lab")
 
 
 @pytest.fixture(scope="session")

@@ -271,10 +271,11 @@ def test_a_waterfall_draws_each_bar_in_its_place_and_marks_the_chosen_one() -> N
     assert "var(--tw-bad)" in text
 
 
-def test_a_long_trace_is_drawn_in_part_and_says_so() -> None:
-    text = traces.waterfall([span(n, n, 1) for n in range(100)])
-    assert text.count("data-goto") == traces.BARS
-    assert "and 40 events more" in text
+def test_of_a_long_trace_the_rest_is_folded() -> None:
+    shown, folded = traces.waterfall([span(n, n, 1) for n in range(100)]).split("<details")
+    assert shown.count("data-goto") == traces.BARS
+    assert "and 40 events more" in folded
+    assert folded.count("data-goto") == 100 - traces.BARS
 
 
 def test_what_an_event_says_is_escaped_in_a_trace() -> None:
@@ -298,12 +299,12 @@ def test_without_a_server_the_kernel_sends_what_the_log_yields_in_bounded_batche
     def tail(since: int, _stop: threading.Event) -> Iterator[list[Any]]:
         yield events[since:]
 
-    live._follow(tail, 1, threading.Event(), sent.append, 3)
+    live.follow(tail, 1, threading.Event(), sent.append, 3)
     assert [[event["seq"] for event in packet["events"]] for packet in sent] == [[2, 3, 4], [5]]
 
 
 def test_a_stopped_follower_sends_nothing_more() -> None:
     stop, sent = threading.Event(), []
     stop.set()
-    live._follow(lambda _since, _stop: iter([[SimpleNamespace(seq=1, as_dict=dict)]]), 0, stop, sent.append, 3)
+    live.follow(lambda _since, _stop: iter([[SimpleNamespace(seq=1, as_dict=dict)]]), 0, stop, sent.append, 3)
     assert sent == []

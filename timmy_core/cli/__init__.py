@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from timmy_core.cli import chat, doctor, events, ledger, memory, router, up, upgrades
+from timmy_core.cli import agent, alerts, backup, chat, doctor, events, lab, ledger, memory, router, swarm, up, upgrades
 from timmy_core.cli.console import err
 from timmy_core.errors import TimmyError
 
@@ -23,12 +23,18 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.command("chat")(chat.chat)
+app.command("lab")(lab.lab)
 app.command("doctor")(doctor.doctor)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(events.app, name="events")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(memory.app, name="memory")
 app.add_typer(router.app, name="router")
 app.add_typer(upgrades.app, name="upgrades")
+app.add_typer(swarm.app, name="swarm")
+app.add_typer(agent.app, name="agent")
 
 
 def _version(wanted: bool) -> None:

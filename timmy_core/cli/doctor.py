@@ -18,7 +18,7 @@ import typer
 from rich.markup import escape
 
 from timmy_core.cli.console import Home, out
-from timmy_core.errors import TimmyError
+from timmy_core.errors import SandboxError, TimmyError
 from timmy_core.events.archive import SEGMENT
 from timmy_core.ledger.money import words as sats
 from timmy_core.settings import Settings, load_settings
@@ -76,6 +76,7 @@ def examine(home: Path | None) -> Iterator[Check]:
         yield from _upkeep(timmy)
         yield from _ledger(timmy)
         yield from _nodes(timmy)
+        yield from _upgrades(timmy)
         yield from _providers(timmy)
 
 
@@ -149,6 +150,30 @@ def _upkeep(timmy: Timmy) -> Iterator[Check]:
     signed = json.loads(lines[-1])["seq"] if lines else 0
     yield Check("ok", "signed heads", f"{len(lines):,}, up to event {signed:,} of {head:,}")
     yield Check("ok", "text index", f"{timmy.events.text.index.indexed():,} of {head:,} events")
+
+
+def _upgrades(timmy: Timmy) -> Iterator[Check]:
+    room = timmy.upgrading
+    if not room.configured:
+        yield Check("ok", "upgrades", "off: no repository is named in [upgrades]")
+        return
+    problem = room.problem()
+    if problem:
+        yield Check("fail", "upgrades", problem, "mend [upgrades] in timmy.toml, or the repository")
+        return
+    waiting, people = f"{room.pending():,} on their way", len(room.approvals.people())
+    try:
+        level = room.sandbox.find().level
+    except SandboxError as error:
+        yield Check(
+            "fail", "upgrades", f"{waiting}; tests cannot be shut in: {error}", "see docs/reference/security.md"
+        )
+        return
+    said = f"{waiting}, tests are shut in by {level}, {people} may decide"
+    mend = "" if people else "`timmy upgrades pin` sets the first PIN"
+    if level != "bubblewrap":
+        mend = mend or "install bubblewrap, which shuts tests in best"
+    yield Check("warn" if mend else "ok", "upgrades", said, mend)
 
 
 def _ledger(timmy: Timmy) -> Iterator[Check]:

@@ -15,10 +15,13 @@ app = typer.Typer(no_args_is_help=True, help="Of a play node: what its neighbour
 
 
 @app.command()
-def pay(key: Annotated[str, typer.Argument(help="The invoice's id or payment hash.")], home: Home = None) -> None:
+def pay(
+    key: Annotated[str, typer.Argument(help="The invoice, its id or its payment hash.")], home: Home = None
+) -> None:
     """Have the neighbour pay an invoice of a play node."""
     with open_timmy(home) as timmy:
-        entry = timmy.payments.check(key, direction="in")
+        read = timmy.payments.decode(key).invoice if key.lower().startswith("ln") else None
+        entry = timmy.payments.check(read.payment_hash.hex() if read else key, direction="in")
         timmy.payments.playing.pay(entry.payment_hash, node=entry.node)
         entry = timmy.payments.check(entry)
     out.print(f"{shown(entry)}: the neighbour paid {words(entry.amount_msat)}")

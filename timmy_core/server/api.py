@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from timmy_core.server.alerts_api import AlertsApi
 from timmy_core.server.errors import ApiError
 from timmy_core.server.gate import API, TOKEN_HEADER
 from timmy_core.server.ledger_api import LedgerApi
@@ -17,6 +18,8 @@ from timmy_core.server.memory_api import MemoryApi
 from timmy_core.server.query import AskBody, EventsParams, NoParams, read_body, read_query
 from timmy_core.server.replies import json_reply, jsonable, unless_gone
 from timmy_core.server.router_api import RouterApi
+from timmy_core.server.swarm_agent_api import AgentApi
+from timmy_core.server.swarm_api import SwarmApi
 from timmy_core.server.upgrades_api import UpgradesApi
 
 if TYPE_CHECKING:
@@ -46,7 +49,11 @@ class Api:
         # Every method ends here, or marimo's mount behind these routes would answer in words of its own.
         rest = Route(f"{API}{{rest:path}}", self.unknown, methods=_METHODS)
         ask = Route(f"{API}ask", self.ask, methods=["POST"])
-        rooms = (RouterApi(self._timmy), MemoryApi(self._timmy), LedgerApi(self._timmy), UpgradesApi(self._timmy))
+        timmy = self._timmy
+        rooms = (
+            RouterApi(timmy), MemoryApi(timmy), LedgerApi(timmy), UpgradesApi(timmy), SwarmApi(timmy), AgentApi(timmy),
+            AlertsApi(timmy),
+        )  # fmt: skip
         return [*routes, *(route for room in rooms for route in room.routes()), ask, rest]
 
     async def status(self, request: Request) -> Response:

@@ -51,7 +51,8 @@ def create_app(
     """
     check_exposure(host, password)
     keys = Keys(load_key(timmy.settings.home), password)
-    access = Access(keys, Hosts(host, port, allowed_hosts), LoginLimiter(timmy.clock), timmy.clock, f"timmy_{port}")
+    limiter, hosts = LoginLimiter(timmy.clock), Hosts(host, port, allowed_hosts)
+    access = Access(keys, hosts, limiter, timmy.clock, f"timmy_{port}", timmy.swarm.agent_of)
     pages = Pages(check_notebooks(notebooks))
     feeds = FeedSockets(timmy.feed)
 

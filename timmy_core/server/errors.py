@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from timmy_core.errors import (
     AgentTokenError,
     AgentUnknownError,
+    AlertError,
     AlreadyPaidError,
     BidError,
     BudgetExceededError,
@@ -86,6 +87,7 @@ STATUS_OF: tuple[tuple[type[TimmyError], int], ...] = (
     (StoreBusyError, 503),
     (StoreClosedError, 503),
     (StoreFullError, 507),
+    (AlertError, 409),
     (HomeInUseError, 409),
     (QuestionError, 422),
     (UnknownProviderError, 404),

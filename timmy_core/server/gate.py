@@ -6,10 +6,14 @@
 4. The body is not larger than `BODY_BYTES`.
 5. Somebody is logged in, where a password is set: by cookie, or by `Authorization: Bearer <the password>`.
 6. A state change of our own API carries the token of that login (`X-Timmy-Token`), or the password.
+
+Below `AGENT_API` an agent of the swarm comes in with a token of its own instead of 5 and 6, which opens nothing else.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -20,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
 
+from timmy_core.errors import AgentTokenError
 from timmy_core.server.errors import answer, wants_page
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 BODY_BYTES = 10 * 1024 * 1024
 TOKEN_HEADER = "X-Timmy-Token"  # noqa: S105 - a header's name
 API = "/api/v1/"
+AGENT_API = f"{API}swarm/agent/"
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/login", "/manifest.json"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST_ADVICE = "open the address that `timmy up` printed"
@@ -54,6 +60,7 @@ class Access:
     limiter: LoginLimiter
     clock: Clock
     cookie_name: str
+    agent_of: Callable[[str], str] | None = None  # whose token it is; raises AgentTokenError
 
 
 class Gate:
@@ -74,7 +81,10 @@ class Gate:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         send = _with_security_headers(send, headers.get("host", ""), secure=scope["scheme"] == "https")
-        refusal = self._decide(scope, headers)
+        if scope["path"].startswith(AGENT_API):
+            refusal = await self._admit_agent(scope, headers)
+        else:
+            refusal = self._decide(scope, headers)
         if refusal is None:
             await self._app(_cleaned(scope, self._access.cookie_name), _bounded(receive), send)
             return
@@ -93,6 +103,22 @@ class Gate:
         await receive()
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.close", "code": 4000 + refusal.status, "reason": refusal.message[:120]})
+
+    async def _admit_agent(self, scope: Scope, headers: Headers) -> Refusal | None:
+        """Return why not, or None and leave `timmy_agent` in the scope."""
+        refusal = self._check_host(headers) or self._check_origin(scope, headers, bearer=True) or _check_size(headers)
+        if refusal is not None:
+            return refusal
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or self._access.agent_of is None:
+            return Refusal(401, f"{AGENT_API} is for agents: send 'Authorization: Bearer <the agent's token>'")
+        try:
+            # 256 random bits cannot be guessed, so guesses need no limit, which would only shut out the owner as well.
+            scope["timmy_agent"] = await asyncio.to_thread(self._access.agent_of, token.strip())
+        except AgentTokenError as error:
+            return Refusal(401, str(error))
+        scope["timmy_session"], scope["user"] = "", SimpleUser(scope["timmy_agent"])
+        return None
 
     def _decide(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Return why not, or None and leave `user` and `timmy_session` in the scope."""

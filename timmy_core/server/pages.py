@@ -28,23 +28,24 @@ SESSION_TTL_S = 120
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page; `furnished` is False where it only says what will be there."""
+    """One page of the workbench."""
 
     path: str
     notebook: str
     title: str
     word: str  # what the navigation calls it
-    furnished: bool
 
 
 PAGES: tuple[Page, ...] = (
-    Page("/", "home.py", "Timmy", "home", furnished=True),
-    Page("/swarm/live", "live.py", "Live", "live", furnished=True),
-    Page("/swarm/events", "events.py", "Events", "events", furnished=True),
-    Page("/lightning/ledger", "ledger.py", "Ledger", "ledger", furnished=True),
-    Page("/memory", "memory.py", "Memory", "memory", furnished=True),
-    Page("/router/status", "router.py", "Router", "router", furnished=True),
-    Page("/self-modify/queue", "upgrades.py", "Upgrades", "upgrades", furnished=False),
+    Page("/", "home.py", "Timmy", "home"),
+    Page("/swarm/live", "live.py", "Live", "live"),
+    Page("/swarm/events", "events.py", "Events", "events"),
+    Page("/lightning/ledger", "ledger.py", "Ledger", "ledger"),
+    Page("/memory", "memory.py", "Memory", "memory"),
+    Page("/router/status", "router.py", "Router", "router"),
+    Page("/self-modify/queue", "upgrades.py", "Upgrades", "upgrades"),
+    Page("/labs/latency", "latency_lab.py", "Latency lab", "labs"),
+    Page("/labs/policy", "policy_lab.py", "Policy lab", "labs"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -14,12 +15,13 @@ from timmy_core.store.engine import Store
 from timmy_core.upgrades.approval import Approvals
 from timmy_core.upgrades.automatic import Automatic
 from timmy_core.upgrades.following import Following
+from timmy_core.upgrades.model import Proposal
 from timmy_core.upgrades.notices import Notices
 from timmy_core.upgrades.policy import UpgradePolicy
 from timmy_core.upgrades.queue import Upgrades
 from timmy_core.upgrades.queue_rows import Rows
 from timmy_core.upgrades.sandbox.levels import Sandbox
-from timmy_core.upgrades.states import PENDING
+from timmy_core.upgrades.states import PENDING, WAITING
 from timmy_core.upgrades.trials import Trials
 from timmy_core.upgrades.worker import Worker
 
@@ -87,6 +89,10 @@ class UpgradesRoom:
     def pending(self) -> int:
         """Return how many proposals a person still has something to do with; the repository is not touched."""
         return self._rows.count(PENDING)
+
+    def waiting(self, limit: int) -> Sequence[Proposal]:
+        """Return the proposals that do not go on without a person, the newest first; the repository is not touched."""
+        return self._rows.page(WAITING, limit, None).proposals
 
     def _open(self) -> Upgrades:
         from timmy_core.upgrades.workspace.repository import Repository

@@ -51,6 +51,8 @@ PENDING: Final[tuple[State, ...]] = (
     "proposed", "testing", "awaiting_approval", "test_failed", "approved", "queued", "applying", "conflict", "stale",
     "blocked_dirty",
 )  # fmt: skip
+# These do not go on without a person.
+WAITING: Final[tuple[State, ...]] = ("awaiting_approval", "test_failed", "conflict", "stale", "blocked_dirty")
 TESTABLE: Final[tuple[State, ...]] = tuple(state for state, after in MOVES.items() if "testing" in after)
 REJECTABLE: Final[tuple[State, ...]] = tuple(state for state, after in MOVES.items() if "rejected" in after)
 EXPIRING: Final[tuple[State, ...]] = tuple(state for state, after in MOVES.items() if "expired" in after)
