@@ -32,8 +32,8 @@ def core():
 
 
 @app.cell
-def rail():
-    frame.rail("events")
+def rail(timmy):
+    frame.rail("events", timmy)
 
 
 @app.cell
@@ -45,7 +45,7 @@ def pulse(timmy):
 
 @app.cell
 def question(timmy):
-    address = mo.query_params()
+    address = frame.query()
     asked = mo.ui.anywidget(
         asking.Asking(
             query=asking.from_address(address),
@@ -147,8 +147,7 @@ def detail(listed, timmy):
 
 @app.cell
 def proof(seq, timmy, verify):
-    mo.stop(not verify.value)
-    proof_card(timmy, seq)
+    proof_card(timmy, seq) if verify.value else None
 
 
 @app.function

@@ -35,8 +35,8 @@ def core():
 
 
 @app.cell
-def rail():
-    frame.rail("home")
+def rail(timmy):
+    frame.rail("home", timmy)
 
 
 @app.cell

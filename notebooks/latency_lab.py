@@ -27,8 +27,8 @@ def core():
 
 
 @app.cell
-def rail():
-    frame.rail("labs")
+def rail(timmy):
+    frame.rail("labs", timmy)
 
 
 @app.cell
@@ -41,7 +41,7 @@ def pulse(timmy):
 def choosing(timmy):
     colors = latency_views.colors_of(timmy)
     groups = latency_views.groups(colors)
-    choice = mo.ui.anywidget(chips.Chips(chips.from_address(mo.query_params(), groups), groups))
+    choice = mo.ui.anywidget(chips.Chips(chips.from_address(frame.query(), groups), groups))
     return choice, colors
 
 
@@ -102,7 +102,7 @@ def error_budget(among, colors, timmy, whole):
     used = labs.ask(timmy, latency.error_budget(among))
     labs.view(
         "Error budget",
-        "how much of 1 % of all attempts had failed by when; above the line it is overdrawn",
+        "how much of 1 % of all attempts had failed by when; above the line it is overdrawn, at the top four times or more",
         used,
         lambda found: latency_charts.error_budget(found, colors),
         labels=latency_views.labels(used, colors),
@@ -155,7 +155,7 @@ def drilled(among, boxes, colors, timmy, whole):
 def percentile_views(at, by, measure, colors):
     """Return the percentiles as a chart and in numbers."""
     title = f"{latency_views.MEASURES[measure].capitalize()} by {latency_views.BY[by]}"
-    how = "● half, ▏9 of 10 and 19 of 20, ◂ 99 of 100"
+    how = "● half, ■ 90, ◆ 95 and ◂ 99 of 100"
     if not at.any:
         return [labs.view(title, how, at, None, nothing="Nothing of this was measured in this time.")]
     chart = latency_charts.percentiles(at.frame, by, colors)

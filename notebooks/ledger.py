@@ -30,8 +30,8 @@ def core():
 
 
 @app.cell
-def rail():
-    frame.rail("ledger")
+def rail(timmy):
+    frame.rail("ledger", timmy)
 
 
 @app.cell
@@ -50,8 +50,8 @@ def hands_pulse(timmy):
 
 @app.cell
 def questions(timmy):
-    sought = mo.ui.anywidget(Entries(timmy, query=entries.from_address(mo.query_params())))
-    choice = mo.ui.anywidget(Looking(looking.from_address(mo.query_params())))
+    sought = mo.ui.anywidget(Entries(timmy, query=entries.from_address(frame.query())))
+    choice = mo.ui.anywidget(Looking(looking.from_address(frame.query())))
     return choice, sought
 
 

@@ -31,8 +31,8 @@ def core():
 
 
 @app.cell
-def rail():
-    frame.rail("live")
+def rail(timmy):
+    frame.rail("live", timmy)
 
 
 @app.cell

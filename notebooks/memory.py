@@ -33,8 +33,8 @@ def core():
 
 
 @app.cell
-def rail():
-    frame.rail("memory")
+def rail(timmy):
+    frame.rail("memory", timmy)
 
 
 @app.cell
@@ -53,7 +53,7 @@ def hands_pulse(timmy):
 
 @app.cell
 def questions(timmy):
-    sought = mo.ui.anywidget(Finding(timmy, query=filters.from_address(mo.query_params())))
+    sought = mo.ui.anywidget(Finding(timmy, query=filters.from_address(frame.query())))
     carried = mo.ui.anywidget(Carrying(timmy))
     return carried, sought
 

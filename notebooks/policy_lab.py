@@ -28,8 +28,8 @@ def core():
 
 
 @app.cell
-def rail():
-    frame.rail("labs")
+def rail(timmy):
+    frame.rail("labs", timmy)
 
 
 @app.cell
@@ -47,7 +47,7 @@ def hands_pulse(timmy):
 
 @app.cell
 def choosing(timmy):
-    address = mo.query_params()
+    address = frame.query()
     colors, today = latency_views.colors_of(timmy), timmy.lab.today()
     times = [chips.Group("range", "replay", [chips.Choice(key, word) for key, word in labs.WORDS.items()], "7d")]
     choice = mo.ui.anywidget(chips.Chips(chips.from_address(address, times), times))

@@ -31,8 +31,8 @@ def core():
 
 
 @app.cell
-def rail():
-    frame.rail("router")
+def rail(timmy):
+    frame.rail("router", timmy)
 
 
 @app.cell
@@ -52,7 +52,7 @@ def hands_pulse(timmy):
 @app.cell
 def questions(timmy):
     tried = mo.ui.anywidget(Trying(timmy.router))
-    choice = mo.ui.anywidget(choosing.Choosing(choosing.from_address(mo.query_params())))
+    choice = mo.ui.anywidget(choosing.Choosing(choosing.from_address(frame.query())))
     return choice, tried
 
 

@@ -31,8 +31,8 @@ def core():
 
 
 @app.cell
-def rail():
-    frame.rail("upgrades")
+def rail(timmy):
+    frame.rail("upgrades", timmy)
 
 
 @app.cell
@@ -44,7 +44,7 @@ def pulse(timmy):
 
 @app.cell
 def hands_pulse(timmy):
-    hands = mo.ui.anywidget(Deciding(timmy, chosen=str(mo.query_params().get("id") or ""), by=who()))
+    hands = mo.ui.anywidget(Deciding(timmy, chosen=str(frame.query().get("id") or ""), by=who()))
     hands
     return (hands,)
 

@@ -100,6 +100,8 @@ def test_todays_own_policy_is_no_proposal(asked: Timmy) -> None:
 def test_a_number_that_makes_no_sense_is_named(asked: Timmy) -> None:
     with pytest.raises(ReplayError, match="deadline_s"):
         asked.lab.plan(deadline_s=-1)
+    with pytest.raises(ReplayError, match="this is no policy: max_reset_s is 10, less than reset_timeout_s"):
+        asked.lab.plan(max_reset_s=10)
 
 
 def test_a_file_that_is_not_on_the_branch_is_not_proposed_and_the_lines_are_told(versioned: Path) -> None:

@@ -110,7 +110,7 @@ def test_frames_hold_the_newest_rows_oldest_first(tmp_path: Path) -> None:
     for call, said in (
         (
             lambda: timmy.frame("nothing"),
-            "accounts, attempts, circuits, events, invoices, memory, payments, providers, recalls, redactions",
+            "accounts, agents, attempts, bids, circuits, events, invoices, memory, payments, providers, recalls",
         ),
         (lambda: timmy.frame("events", colour="red"), "no column 'colour'"),
         (lambda: timmy.frame("events", limit=0), "out of range"),

@@ -35,6 +35,44 @@ class SystemClock:
         return time.monotonic()
 
 
+class MovedClock:
+    """The machine's clock, moved by a fixed time: that of a demonstration, which goes on where its sample ends.
+
+    Args:
+        by: how much later it is here.
+    """
+
+    def __init__(self, by: timedelta) -> None:
+        self._by = by
+
+    def now(self) -> datetime:
+        """Return the wall time, in UTC."""
+        return datetime.now(UTC) + self._by
+
+    def monotonic(self) -> float:
+        """Return seconds since some fixed point; never goes back."""
+        return time.monotonic()
+
+
+class StillClock:
+    """A wall clock that stands still, so that what is shown can be compared; its seconds go on.
+
+    Args:
+        at: where it stands.
+    """
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+
+    def now(self) -> datetime:
+        """Return the wall time, in UTC."""
+        return self._at
+
+    def monotonic(self) -> float:
+        """Return seconds since some fixed point; never goes back."""
+        return time.monotonic()
+
+
 def new_id() -> str:
     """Return 32 hex digits: 48 bits of the time in ms, then 80 random bits, so ids sort by time."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"

@@ -25,6 +25,10 @@ class StoreFullError(StoreError):
     """The disk has no room; nothing of the refused write was kept."""
 
 
+class StoreReadOnlyError(StoreError):
+    """This process opened the home to read it only."""
+
+
 class StoreBusyError(StoreError):
     """Writes arrive faster than the disk takes them, and the bounded queue is full."""
 
@@ -39,6 +43,14 @@ class HomeInUseError(TimmyError):
 
 class BlobNotFoundError(StoreError):
     """No blob has that digest: it was never kept, ran out or was redacted."""
+
+
+class BackupError(TimmyError):
+    """A backup could not be made, is not whole, or cannot be put there; the home is as it was."""
+
+
+class AlertError(TimmyError):
+    """Alerts were asked for something they cannot do, such as telling somebody where no address is named."""
 
 
 class EventError(TimmyError):

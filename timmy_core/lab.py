@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from pydantic import ValidationError
+
 from timmy_core.clock import Clock
 from timmy_core.errors import ReplayError, SettingsError
 from timmy_core.events.log import EventLog
@@ -116,9 +118,9 @@ class Lab:
         given = today.router.model_dump(exclude_unset=True) | numbers
         try:
             router = RouterSettings.model_validate(given)
-        except ValueError as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            message = f"this is no policy: {'; '.join(lines[1:3]) or lines[0]}"
+        except ValidationError as error:
+            found = (f"{'.'.join(map(str, one['loc']))} {one['msg']}".strip() for one in error.errors())
+            message = f"this is no policy: {'; '.join(found).replace('Value error, ', '')}"
             raise ReplayError(message) from None
         return Plan(today.order if order is None else order, router)
 

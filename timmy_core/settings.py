@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as UnreadableVariableError
 
 from timmy_core.errors import SettingsError
+from timmy_core.settings_alerts import AlertSettings
+from timmy_core.settings_demo import DemoSettings
 from timmy_core.settings_file import explain, line_of
 from timmy_core.settings_ledger import LedgerSettings, NodeSettings, check_nodes, default_nodes
 from timmy_core.settings_memory import MemorySettings
@@ -209,6 +211,7 @@ class Settings(BaseSettings):
     )
 
     home: Path
+    read_only: bool = False  # this process changes nothing in the home; `timmy lab` sets it by the environment
     server: ServerSettings = ServerSettings()
     router: RouterSettings = RouterSettings()
     budget: BudgetSettings = BudgetSettings()
@@ -218,6 +221,8 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     upgrades: UpgradeSettings = UpgradeSettings()
     swarm: SwarmSettings = SwarmSettings()
+    demo: DemoSettings | None = None  # None: this home is nobody's demonstration
+    alerts: AlertSettings = AlertSettings()
     providers: tuple[ProviderSettings, ...] = Field(default_factory=_default_providers)
     nodes: tuple[NodeSettings, ...] = Field(default_factory=default_nodes)
 

@@ -78,8 +78,15 @@ TEMPLATE: Final = """\
 # invoice_key = "${LNBITS_INVOICE_KEY}"
 # admin_key = "${LNBITS_ADMIN_KEY}"     # only needed to pay
 
+[swarm]
+# personas = ["echo", "forge", "seer"]  # agents that work on tasks for sats; []: only those from elsewhere
+
 [ledger]
 # reconcile_minutes = 15                # how often the book is compared with the node; 0: only by hand
+
+[alerts]
+# kind = "ntfy"                         # ntfy, or webhook, which gets JSON
+# url = "https://ntfy.example/timmy-7f3a9c"  # whom to tell, beside the pages, what needs your eye
 """
 
 

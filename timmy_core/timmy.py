@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, Unpack, cast
 
 from timmy_core.alerts.alerts import Alerts
-from timmy_core.clock import Clock, MovedClock, SystemClock
+from timmy_core.clock import Clock, SystemClock
 from timmy_core.errors import StoreClosedError, StoreError
 from timmy_core.events.events import Events
 from timmy_core.events.explorer import Explorer
@@ -77,8 +77,7 @@ class Timmy:
         nodes: Sequence[Node] | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
-        demo = settings.demo
-        self.clock: Clock = clock or (SystemClock() if demo is None else MovedClock(demo.moved))
+        self.clock: Clock = clock or (settings.demo.clock() if settings.demo else SystemClock())
         self.started_at = self.clock.now()
         self._closing = threading.Lock()
         self._closed = False
@@ -329,11 +328,11 @@ class Timmy:
             self._swarm.stop()
             self.alerts.stop()
             self.router.close()
-            self._swarm.close()
             self.upgrading.close()
             self._lightning.close()
             self._memory.close()
             self._loop.close()
+            self._swarm.close()
             self.alerts.close()
             self._agent.close()
             if "feed" in self.__dict__:

@@ -8,20 +8,6 @@ const FORMATS = [["csv", "CSV", "for a spreadsheet"], ["jsonl", "JSON lines", "c
 const DOT = "M12 10a2 2 0 1 0 0 4 2 2 0 0 0 0-4z";
 const number = (value) => value.toLocaleString("en-US");
 
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function button(className, text, onclick) {
-  const node = element("button", className, text);
-  node.type = "button";
-  node.onclick = onclick;
-  return node;
-}
-
 function icon(path, color) {
   const span = element("span", "tw-ask-icon");
   span.style.color = color;
@@ -32,7 +18,7 @@ function icon(path, color) {
 function shortTime(text) {
   const moment = new Date(text);
   if (Number.isNaN(moment.getTime())) return text;
-  const today = moment.toDateString() === new Date().toDateString();
+  const today = moment.toDateString() === new Date(present()).toDateString();
   const day = today ? "" : `${moment.toLocaleDateString([], { day: "numeric", month: "short" })} `;
   return day + moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: moment.getSeconds() ? "2-digit" : undefined, hour12: false });
 }

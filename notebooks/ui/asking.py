@@ -12,6 +12,7 @@ import traitlets
 
 from timmy_core import TimmyError
 from ui import icons, palette
+from ui.joined import joined
 
 _HERE = Path(__file__).parent
 KEYS = (
@@ -39,7 +40,7 @@ class Asking(anywidget.AnyWidget):
         export: yields the bytes of a file in a format, for a query; the last of them with the words to say.
     """
 
-    _esm = _HERE / "asking.js"
+    _esm = joined("dom.js", "asking.js")
     _css = _HERE / "asking.css"
 
     query = traitlets.Dict().tag(sync=True)

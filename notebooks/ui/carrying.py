@@ -17,7 +17,7 @@ from timmy_core import TimmyError
 from timmy_core.memory.exporting import export_lines
 from timmy_core.memory.import_formats import FORMATS, SUFFIXES, File
 from timmy_core.memory.importing import Importer, Progress
-from ui import filters, parts
+from ui import filters, parts, present
 from ui.joined import joined
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Carrying(anywidget.AnyWidget):
 
 def written_at(ms: Any) -> datetime:
     """Return when a file was written, by the milliseconds that the browser says; now where it says nothing."""
-    return datetime.fromtimestamp(ms / 1000, UTC) if isinstance(ms, int | float) and ms > 0 else datetime.now(UTC)
+    return datetime.fromtimestamp(ms / 1000, UTC) if isinstance(ms, int | float) and ms > 0 else present.now()
 
 
 def take_in(send: Any, timmy: Timmy, file: File, format_: str | None, stop: threading.Event) -> None:

@@ -13,3 +13,8 @@ function button(className, text, onclick) {
   node.onclick = onclick;
   return node;
 }
+
+// The time at the home that is shown, in milliseconds; a demonstration's goes on where its sample ends.
+function present() {
+  return Date.now() + Number(document.querySelector("[data-moved-ms]")?.dataset.movedMs ?? 0);
+}

@@ -6,10 +6,10 @@ const WAIT_MS = 220;
 const number = (value) => value.toLocaleString("en-US");
 const short = (text) => (text.length > 18 ? `…${text.slice(-8)}` : text);
 
-const day = (moment) => moment.toLocaleDateString([], { day: "numeric", month: "short", year: moment.getFullYear() === new Date().getFullYear() ? undefined : "numeric" });
+const day = (moment) => moment.toLocaleDateString([], { day: "numeric", month: "short", year: moment.getFullYear() === new Date(present()).getFullYear() ? undefined : "numeric" });
 function when(moment) {
   const clock = moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
-  return moment.toDateString() === new Date().toDateString() ? clock : `${day(moment)} ${clock}`;
+  return moment.toDateString() === new Date(present()).toDateString() ? clock : `${day(moment)} ${clock}`;
 }
 
 class Entries {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from html import escape
 from json import dumps
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import polars as pl
 
 from timmy_core import TimmyError, Wanted
 from timmy_core.events.model import EVENT_TYPES
-from ui import charts, parts, things
+from ui import charts, parts, present, things
 from ui.as_notebook import notebook
 from ui.asking import CHUNK, KEYS
 from ui.listing import PAGE
@@ -60,7 +60,7 @@ class Counted:
 def look(timmy: Timmy, query: Mapping[str, str], *, now: datetime | None = None) -> Found:
     """Look the newest events of a query up; what is wrong with it becomes words."""
     try:
-        wanted = wanted_of(query, now or datetime.now(UTC))
+        wanted = wanted_of(query, now or present.now())
         return Found(wanted, by_of(query), events=timmy.explorer.newest(wanted, limit=PAGE))
     except TimmyError as error:
         return Found(by=by_of(query), problem=str(error))
@@ -98,7 +98,7 @@ def exporting(timmy: Timmy) -> Callable[[str, Mapping[str, str]], Iterable[tuple
     """Return what yields a file of what a query shows, in pieces, with the words to say meanwhile."""
 
     def export(format_: str, query: Mapping[str, str]) -> Iterator[tuple[bytes, str]]:
-        wanted = wanted_of(query, datetime.now(UTC))
+        wanted = wanted_of(query, present.now())
         if format_ == "notebook":
             sql = timmy.explorer.query(wanted, by=by_of(query))
             text = notebook(wanted.described(), home=timmy.settings.home, sql=sql)

@@ -5,20 +5,6 @@ const WAIT_MS = 160;
 const SNIPPET = 340;
 const number = (value) => value.toLocaleString("en-US");
 
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined && text !== null) node.textContent = text;
-  return node;
-}
-
-function button(className, text, onclick) {
-  const node = element("button", className, text);
-  node.type = "button";
-  node.onclick = onclick;
-  return node;
-}
-
 function keeps(className, text, order) {
   const node = button(className, text);
   node.dataset.keep = JSON.stringify(order);
@@ -26,7 +12,7 @@ function keeps(className, text, order) {
 }
 
 const day = (text) => {
-  const moment = new Date(text), year = moment.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  const moment = new Date(text), year = moment.getFullYear() === new Date(present()).getFullYear() ? undefined : "numeric";
   return moment.toLocaleDateString([], { day: "numeric", month: "short", year });
 };
 

@@ -16,6 +16,7 @@ from timmy_core import TimmyError
 from timmy_core.memory import overview
 from timmy_core.memory.model import KINDS, Entry, Match, Why
 from ui import filters, palette
+from ui.joined import joined
 
 if TYPE_CHECKING:
     from timmy_core import Timmy
@@ -36,7 +37,7 @@ class Finding(anywidget.AnyWidget):
         query: what the address asks for at first.
     """
 
-    _esm = _HERE / "finding.js"
+    _esm = joined("dom.js", "finding.js")
     _css = _HERE / "finding.css"
 
     query = traitlets.Dict().tag(sync=True)

@@ -6,6 +6,8 @@ const PAST_KEPT = 20000, ANSWER_MS = 15000;
 class Buffer {
   constructor(kept, since) { this.kept = kept; this.reset(since); this.epoch = null; }
   reset(since) { this.events = []; this.cursor = since; this.counts = new Map(); }
+  // Lets go of what it holds and goes on from where it was; the past brings back what may still be seen.
+  forget() { this.events = []; this.counts = new Map(); }
   get first() { return this.events.length ? this.events[0].seq : this.cursor + 1; }
   // Returns what is new, and what had to make room for it.
   add(events) {
@@ -23,8 +25,8 @@ class Buffer {
 
 // What lies before the buffer and matches the filter, oldest first; asked of the kernel as the reader comes to the end.
 class Past {
-  constructor(model, changed) {
-    Object.assign(this, { model, changed, asked: 0 });
+  constructor(model, changed, send) {
+    Object.assign(this, { model, changed, send, asked: 0 });
     this.came = (message) => { if (message.kind === "past" && message.number === this.asked) this.take(message); };
     model.on("msg:custom", this.came);
     this.reset();
@@ -33,7 +35,7 @@ class Past {
   ask(before, query) {
     if (this.waiting || !this.more || this.problem || this.events.length >= PAST_KEPT) return;
     this.waiting = true; this.asked += 1;
-    this.model.send({ kind: "past", number: this.asked, before: this.events.length ? this.events[0].seq : before, query });
+    this.send({ kind: "past", number: this.asked, before: this.events.length ? this.events[0].seq : before, query });
     this.late = setTimeout(() => { this.waiting = false; this.problem = "What came before could not be fetched"; this.changed(); }, ANSWER_MS);
   }
   take({ events, more, problem }) {
@@ -54,7 +56,7 @@ class Past {
 // Follows the server's feed; where there never was one, it asks the kernel to follow instead.
 class Follower {
   constructor(model, buffer, onEvents, onState, onReset) {
-    Object.assign(this, { model, buffer, onEvents, onState, onReset, delay: 300, everOpen: false, local: false, done: false });
+    Object.assign(this, { model, buffer, onEvents, onState, onReset, delay: 300, everOpen: false, local: false, done: false, server: null, orphaned: false });
     this.fromKernel = (packet) => { if (this.local && packet.kind === "events") this.take(packet); };
     model.on("msg:custom", this.fromKernel);
     this.connect();
@@ -72,6 +74,10 @@ class Follower {
   }
   greeted(packet) {
     this.everOpen = true; this.delay = 300;
+    // Another start of the server: the page's kernel is gone until marimo has made a new one, which draws the page anew.
+    this.orphaned ||= this.server !== null && packet.server !== this.server;
+    this.server = packet.server;
+    if (this.orphaned) window.dispatchEvent(new CustomEvent("tw-orphaned"));
     const other = this.buffer.epoch !== null && this.buffer.epoch !== packet.epoch;
     this.buffer.epoch = packet.epoch;
     if (other || packet.reset || packet.head < this.buffer.cursor) {

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING, Any
 
 import marimo as mo
 
+from ui import present
 from ui.icons import icon
+
+if TYPE_CHECKING:
+    from timmy_core import Timmy
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +43,33 @@ _MARK = (
 )
 
 
-def rail(current: str) -> mo.Html:
-    """Return the navigation with the current page marked: a rail, or a bar at phone width."""
+def rail(current: str, timmy: Timmy) -> mo.Html:
+    """Return the navigation with the current page marked: a rail, or a bar at phone width; go by this home's clock."""
+    present.follow(timmy)
     links = "".join(_link(page, current=page.key == current) for page in PAGES)
     mode = "edit" if mo.app_meta().mode == "edit" else "run"
     six = "" if any(page.bar for page in PAGES if page.key == current) else " tw-six"
     return mo.Html(
         f'<nav class="tw-rail tw-rail-{mode}{six}" aria-label="Pages"><a class="tw-mark" href="/" title="Timmy Workbench">{_MARK}</a>'
         f'{links}<span class="tw-connection" data-state="connecting" role="status" title="connecting to the live feed">'
-        '<i></i><span class="tw-word">connecting</span></span></nav>'
+        f'<i></i><span class="tw-word">connecting</span></span></nav>{_demonstration(timmy)}'
     )
+
+
+def _demonstration(timmy: Timmy) -> str:
+    """Say on every page of a demonstration that it is one; the browser's clock is moved by what stands beside it."""
+    demo = timmy.settings.demo
+    if demo is None:
+        return ""
+    return (
+        f'<div class="tw-demo" role="note" data-moved-ms="{present.moved_ms(timmy)}"><b>Demonstration</b> '
+        f"<span>a made-up workshop up to {demo.ends_at:%d %b %Y}; its models, its sats and its time are not real</span></div>"
+    )
+
+
+def query() -> Mapping[str, Any]:
+    """Return what the page's address asks for; nothing where there is no address, as in Jupyter."""
+    return mo.query_params() if mo.app_meta().mode in ("edit", "run", "script") else {}
 
 
 def header(title: str, line: str, *, plain: str = "", more: str = "") -> mo.Html:

@@ -16,6 +16,7 @@ from ui.charts import INK, axis, styled, time_axis
 _TIMES = [1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000]
 _WORDS = "datum.value < 1000 ? format(datum.value, ',') + ' ms' : format(datum.value / 1000, '~g') + ' s'"
 _ROW = 30
+_OVERDRAWN = 4.0  # times the error budget; more is not told apart
 
 Colors = Mapping[str, str]
 
@@ -47,7 +48,7 @@ def percentiles(frame: pl.DataFrame, by: latency.By, colors: Colors) -> Any:
     tip = [alt.Tooltip("name:N"), alt.Tooltip("percentile:N"), alt.Tooltip("said:N", title="took"),
            alt.Tooltip("answers:Q", format=","), alt.Tooltip("failed:Q", format=",")]  # fmt: skip
     lines = base.mark_rule(strokeWidth=3, opacity=0.35).encode(x=_time("from"), x2="to:Q")
-    shapes = alt.Scale(domain=["p50", "p90", "p95", "p99"], range=["circle", "stroke", "stroke", "triangle-left"])
+    shapes = alt.Scale(domain=["p50", "p90", "p95", "p99"], range=["circle", "square", "diamond", "triangle-left"])
     marks = base.mark_point(size=90, filled=True, opacity=1, strokeWidth=2).encode(
         x=_time("at"), shape=alt.Shape("percentile:N", scale=shapes, legend=None), tooltip=tip
     )
@@ -109,13 +110,13 @@ def error_budget(frame: pl.DataFrame, colors: Colors) -> Any:
         }
         for provider, start, fine, faults, used in frame.rows()
     ]
-    most = max(1.1, *(value["used"] for value in values))
+    most = min(_OVERDRAWN, max(1.1, *(value["used"] for value in values)))
     lines = (
         alt.Chart({"values": values})
         .mark_line(interpolate="step-after", strokeWidth=2, point={"size": 18})
         .encode(
             x=alt.X("start:T", title=None, axis=time_axis(frame["start"])),
-            y=alt.Y("used:Q", title=None, scale=alt.Scale(domain=[0, most]), axis=axis(tickCount=4, format=".0%")),
+            y=alt.Y("used:Q", title=None, scale=alt.Scale(domain=[0, most], clamp=True), axis=axis(tickCount=4, format=".0%")),
             color=_color(values, colors),
             tooltip=["provider:N", alt.Tooltip("start:T", title="from", format="%d %b %H:%M"),
                      alt.Tooltip("used:Q", format=".0%"), alt.Tooltip("faults:Q"), alt.Tooltip("asked:Q")],

@@ -3,17 +3,10 @@
 const DOT = "M12 10a2 2 0 1 0 0 4 2 2 0 0 0 0-4z";
 const number = (value) => value.toLocaleString("en-US");
 
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined && text !== null) node.textContent = text;
-  return node;
-}
-
 function when(moment) {
   const clock = moment.toLocaleTimeString([], { hour12: false });
-  if (moment.toDateString() === new Date().toDateString()) return clock;
-  if (moment.getFullYear() === new Date().getFullYear()) return `${moment.toLocaleDateString([], { day: "numeric", month: "short" })} ${clock}`;
+  if (moment.toDateString() === new Date(present()).toDateString()) return clock;
+  if (moment.getFullYear() === new Date(present()).getFullYear()) return `${moment.toLocaleDateString([], { day: "numeric", month: "short" })} ${clock}`;
   // Of another year the seconds matter less than the year; the whole moment is on hover.
   return `${moment.toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" })} ${clock.slice(0, 5)}`;
 }

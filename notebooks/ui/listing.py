@@ -13,6 +13,7 @@ import traitlets
 from timmy_core import TimmyError
 from ui import wording
 from ui.asking import looks
+from ui.joined import joined
 
 if TYPE_CHECKING:
     from timmy_core import Event
@@ -29,7 +30,7 @@ class Listing(anywidget.AnyWidget):
         chosen: what is chosen at first.
     """
 
-    _esm = _HERE / "listing.js"
+    _esm = joined("dom.js", "listing.js")
     _css = _HERE / "listing.css"
 
     page = traitlets.Dict().tag(sync=True)

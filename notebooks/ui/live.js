@@ -9,7 +9,7 @@ class View {
     Object.assign(this, { model, root, paused: null, fresh: 0, selected: null, chosen: null, trace: "", shown: [], rows: new Map(), timer: null, last: 0, state: "connecting", freshFrom: Infinity, allChips: false });
     this.buffer = new Buffer(model.get("rows_kept"), model.get("since"));
     this.sifter = new Sifter(() => this.filterChanged());
-    this.past = new Past(model, () => this.soon());
+    this.past = new Past(model, () => this.soon(), (order) => this.ask(order));
     this.build();
     this.listen();
     this.follower = new Follower(model, this.buffer, (events) => this.came(events), (state) => this.setState(state), () => { this.past.reset(); this.soon(); });
@@ -64,9 +64,13 @@ class View {
     this.showTrace(address.get("trace") ?? "", { write: false });
     if (seq !== this.selected) this.select(seq, { write: false });
   }
+  // Whether the kernel hears: not while the connection is lost, nor between a restart of the server and the new kernel.
+  get heard() { return (this.state === "open" || this.state === "local") && !this.follower?.orphaned; }
+  ask(order) { if (this.heard) this.model.send(order); }
   rowHeight() { return matchMedia("(max-width: 700px)").matches ? 50 : 30; }
   came(events) {
     const { fresh, gone } = this.buffer.add(events), matches = this.sifter.matcher();
+    if (fresh.some((event) => event.type === "log.redacted")) this.forget();
     this.past.keep(gone.filter(matches));
     const count = fresh.filter(matches).length;
     const away = this.list.scrollTop >= 4;
@@ -77,8 +81,19 @@ class View {
     if (this.trace && fresh.some((event) => event.trace_id === this.trace)) this.askTrace(TRACE_MS);
     this.soon();
   }
+  // What was removed from the log is not shown from memory either.
+  forget() {
+    this.buffer.forget(); this.past.reset();
+    for (const row of this.rows.values()) row.remove();
+    this.rows.clear();
+    if (this.selected) this.ask({ kind: "event", seq: this.selected });
+  }
   setState(state) {
+    const before = this.heard;
     this.state = state; this.root.dataset.state = state;
+    // What the address asks for could not be asked before.
+    if (!before && this.heard && this.trace) this.askTrace(0);
+    if (!before && this.heard && this.selected && !this.chosen) this.ask({ kind: "event", seq: this.selected });
     if (state === "lost") this.lostAt ??= Date.now(); else this.lostAt = null;
     window.dispatchEvent(new CustomEvent("tw-connection", { detail: state === "login" ? "lost" : state }));
     this.sayState(); this.soon();
@@ -136,8 +151,7 @@ class View {
   }
   // Whoever comes near the end sees what was before; what fits on the screen is fetched at once.
   paintPast(height) {
-    const ready = this.state === "open" || this.state === "local";
-    if (ready && this.list.scrollTop + this.list.clientHeight > height - NEAR) this.past.ask(this.buffer.first, this.sifter.asked());
+    if (this.heard && this.list.scrollTop + this.list.clientHeight > height - NEAR) this.past.ask(this.buffer.first, this.sifter.asked());
     const { waiting, problem, more, events } = this.past;
     this.foot.textContent = waiting ? "looking further back …" : problem ? `${problem}; change the filter to look again.` : !more ? (this.shown.length > 20 ? "nothing came before" : "") : events.length >= PAST_KEPT ? "choose a time to look further back" : "";
   }
@@ -183,7 +197,7 @@ class View {
   row(event) {
     const row = element("div", "tw-row"), when = new Date(event.ts), { tables, things } = { tables: this.model.get("tables"), things: this.model.get("things") };
     row.dataset.seq = event.seq; row.setAttribute("role", "option");
-    const today = when.toDateString() === new Date().toDateString(), clock = when.toLocaleTimeString([], { hour12: false });
+    const today = when.toDateString() === new Date(present()).toDateString(), clock = when.toLocaleTimeString([], { hour12: false });
     const time = element("time", "", today ? clock : `${when.toLocaleDateString([], { day: "numeric", month: "short" })} ${clock.slice(0, 5)}`);
     time.dateTime = event.ts; time.title = when.toLocaleString();
     const type = element("span", "tw-row-type", event.type); type.title = tables.meanings[event.type] ?? "a type of one's own"; type.append(this.mark(event.type));
@@ -211,7 +225,7 @@ class View {
     this.chosen = this.shown.find((event) => event.seq === this.selected) ?? null;
     this.detail.hidden = !this.selected;
     if (this.chosen) this.fillDetail(this.chosen);
-    else if (this.selected) { this.detail.replaceChildren(element("p", "tw-muted", `Looking for #${number(this.selected)} …`)); this.model.send({ kind: "event", seq: this.selected }); }
+    else if (this.selected) { this.detail.replaceChildren(element("p", "tw-muted", `Looking for #${number(this.selected)} …`)); this.ask({ kind: "event", seq: this.selected }); }
     this.soon();
   }
   closing(words, does) { const close = button("tw-close", "✕", does); close.ariaLabel = words; return close; }
@@ -230,8 +244,9 @@ class View {
     fact("place", `#${number(event.seq)}`, { only: { type: event.type } }); fact("when", new Date(event.ts).toLocaleString()); fact("source", event.source);
     fact("task", event.task_id, { copies: true }); fact("agent", event.agent_id, { copies: true, only: { agent: event.agent_id } });
     fact("trace", event.trace_id, { copies: true }); fact("id", event.id, { copies: true });
-    const links = element("ul", "tw-feed-things");
-    for (const [href, words] of [...thingsOf(event, this.model.get("things")), [`/swarm/events?seq=${event.seq}`, "its record, with its proof"]]) { const item = element("li"), link = element("a", "", words); link.href = href; item.append(link); links.append(item); }
+    const links = element("ul", "tw-feed-things"), more = [[`/swarm/events?seq=${event.seq}`, "its record, with its proof"]];
+    if (event.trace_id) more.push([`/swarm/events?trace=${encodeURIComponent(event.trace_id)}`, "the whole trace on Events"]);
+    for (const [href, words] of new Map([...thingsOf(event, this.model.get("things")), ...more])) { const item = element("li"), link = element("a", "", words); link.href = href; item.append(link); links.append(item); }
     const whole = event.trace_id ? [button("tw-feed-go", "Show the whole trace", () => this.showTrace(event.trace_id))] : [];
     this.detail.replaceChildren(head, element("p", "tw-meaning", meaning ? `${meaning[0].toUpperCase()}${meaning.slice(1)}.` : "A type of one's own."), ...whole, links, list, element("pre", "", event.data === null ? "What this event said was redacted." : JSON.stringify(event.data, null, 2)));
   }
@@ -249,7 +264,7 @@ class View {
     this.whole.replaceChildren(head, this.drawn);
     this.askTrace(0);
   }
-  askTrace(wait) { this.asking ??= setTimeout(() => { this.asking = null; this.model.send({ kind: "trace", trace: this.trace }); }, wait); }
+  askTrace(wait) { this.asking ??= setTimeout(() => { this.asking = null; this.ask({ kind: "trace", trace: this.trace }); }, wait); }
   fillTrace({ html }) { const at = this.whole.scrollTop; this.drawn.innerHTML = html; this.whole.scrollTop = at; }
   key(event) {
     if (event.key === "Escape" && (this.selected !== null || this.trace)) { if (this.selected !== null) this.select(null); else this.showTrace(""); event.preventDefault(); }

@@ -31,7 +31,7 @@ function render({ model, el }) {
   const paint = () => {
     const query = model.get("query");
     field.value = query.at ? local(query.at) : "";
-    field.max = local(new Date());
+    field.max = local(new Date(present()));
     const now = button("", "now", () => choose({ at: "" }));
     now.ariaPressed = String(!query.at);
     const ranges = model.get("ranges").map(([key, words]) => {

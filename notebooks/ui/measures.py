@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ import polars as pl
 from timmy_core import TimmyError
 from timmy_core.router.costs import daily_costs
 from ui import now as moment
-from ui import palette, parts, views
+from ui import palette, parts, present, views
 from ui.cascade import TARGET, percent, usd
 from ui.choosing import RANGES, USUAL, WORDS
 
@@ -58,7 +58,7 @@ class Measured:
 
 def span(query: Mapping[str, str], at: datetime | None = None) -> tuple[datetime, datetime]:
     """Return the two ends of what the address asks for."""
-    until = at or datetime.now(UTC)
+    until = at or present.now()
     return until - RANGES[query.get("range", USUAL)], until
 
 

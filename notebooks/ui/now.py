@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from timmy_core.router.costs import DayCost, daily_costs
-from ui import palette, parts, sentences
+from ui import palette, parts, present, sentences
 
 if TYPE_CHECKING:
     from timmy_core import Event, Timmy
@@ -38,7 +38,7 @@ class Now:
     budgets: Sequence[Standing] = ()
     costs: Sequence[DayCost] = ()
     hands: Mapping[tuple[str, str], Hand] = field(default_factory=dict)
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    at: datetime = field(default_factory=present.now)
 
     @property
     def colors(self) -> dict[str, str]:
@@ -82,7 +82,7 @@ def hands(events: Iterable[Event]) -> dict[tuple[str, str], Hand]:
 def ready(provider: ProviderStatus, at: datetime | None = None) -> bool:
     """Whether the next question would be put to this provider."""
     out = not provider.configured or not provider.enabled or provider.isolated or provider.bar
-    due = provider.circuit == "closed" or _probe_is_due(provider, at or datetime.now(UTC))
+    due = provider.circuit == "closed" or _probe_is_due(provider, at or present.now())
     return not out and not sentences.is_limited(provider, at) and due
 
 

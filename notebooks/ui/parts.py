@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any, Literal
 
-from ui import icons
+from ui import icons, present
 
 State = Literal["good", "wait", "bad", "info", "off"]
 
@@ -103,30 +103,30 @@ def ago(moment: datetime | None, *, now: datetime | None = None) -> str:
     """Return a moment as `3 s ago`, with the whole time on hover; the browser keeps it counting."""
     if moment is None:
         return "never"
-    words = f"{duration(((now or datetime.now(UTC)) - moment).total_seconds())} ago"
+    words = f"{duration(((now or present.now()) - moment).total_seconds())} ago"
     return _time(moment, "ago", words)
 
 
 def until(moment: datetime, *, now: datetime | None = None) -> str:
     """Return the time left to a probe as `in 41 s`, or that it is due; the browser keeps it counting down."""
-    seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    seconds = (moment - (now or present.now())).total_seconds()
     return _time(moment, "left", f"in {duration(seconds)}" if seconds > 0 else "with the next question")
 
 
 def aged(moment: datetime, *, now: datetime | None = None) -> str:
     """Return how long ago a moment was as `3 min`; the browser keeps it counting."""
-    return _time(moment, "age", duration(((now or datetime.now(UTC)) - moment).total_seconds()))
+    return _time(moment, "age", duration(((now or present.now()) - moment).total_seconds()))
 
 
 def ends(moment: datetime, *, now: datetime | None = None) -> str:
     """Return how long something goes on as `for 41 min`, or `no longer`; the browser keeps it counting down."""
-    seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    seconds = (moment - (now or present.now())).total_seconds()
     return _time(moment, "ends", f"for {duration(seconds)}" if seconds > 0 else "no longer")
 
 
 def anew(moment: datetime, *, now: datetime | None = None) -> str:
     """Return when something begins as `in 6 h`; the browser keeps it counting down."""
-    seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    seconds = (moment - (now or present.now())).total_seconds()
     return _time(moment, "anew", f"in {duration(seconds)}" if seconds > 0 else "now")
 
 

@@ -77,7 +77,7 @@ def over_time(series: Series) -> Any:
     ends = pl.Series([since + timedelta(seconds=first), min(until, since + timedelta(seconds=last))])
     chart = (
         alt.Chart({"values": values})
-        .mark_line(interpolate="monotone", strokeWidth=2, point={"size": 16})
+        .mark_line(strokeWidth=2, point={"size": 16})
         .encode(
             x=alt.X("at:T", title=None, axis=time_axis(ends)),
             y=alt.Y("share:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=axis(tickCount=3, format=".0%")),

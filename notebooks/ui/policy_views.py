@@ -132,7 +132,8 @@ def comparison(before: Past, found: Tried) -> str:
         ("cost", lambda one: _money(one.figures)),
         ("attempts a request", lambda one: f"{one.figures.attempts / max(1, one.figures.requests):.2f}"),
         ("circuits opened", lambda one: "–" if one is before.then else parts.count(one.opened)),
-        ("attempts that were drawn", lambda one: "–" if one is before.then else _drawn(one.figures)),
+        ("attempts drawn", lambda one: "–" if one is before.then else _part(one.figures.drawn, one.figures)),
+        ("from over an hour away", lambda one: "–" if one is before.then else _part(one.figures.far, one.figures)),
     ]
     names = sorted({name for _, one in columns for name in one.figures.by_provider})
     rows = [[word, *(say(one) for _, one in columns)] for word, say in lines]
@@ -186,7 +187,7 @@ def why(before: Past, found: Tried) -> str:
         f"half within {parts.latency(then.p50_ms)} instead of {parts.latency(now.p50_ms)}\n"
         f"19 of 20 within {parts.latency(then.p95_ms)} instead of {parts.latency(now.p95_ms)}\n"
         f"cost {_money(then)} instead of {_money(now)}\n"
-        f"{_drawn(then)} of its attempts were drawn from what providers did around that moment."
+        f"{_part(then.drawn, then)} of its attempts were drawn from what providers did around that moment."
     )
 
 
@@ -230,11 +231,8 @@ def _money(figures: Figures) -> str:
     return f"{usd(figures.cost_microusd)} + ?" if figures.unpriced else usd(figures.cost_microusd)
 
 
-def _drawn(figures: Figures) -> str:
-    if not figures.attempts:
-        return "–"
-    far = f", {figures.far / figures.attempts:.0%} from over an hour away" if figures.far else ""
-    return f"{figures.drawn / figures.attempts:.0%}{far}"
+def _part(number: int, figures: Figures) -> str:
+    return percent(number / figures.attempts) if figures.attempts else "–"
 
 
 def _share(figures: Figures, name: str) -> str:

@@ -11,7 +11,7 @@ function duration(seconds) {
 }
 
 function words(style, moment) {
-  const seconds = (Date.now() - moment.getTime()) / 1000;
+  const seconds = (present() - moment.getTime()) / 1000;
   if (style === "ago") return `${duration(seconds)} ago`;
   if (style === "minute") return moment.toLocaleString([], { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", hour12: false });
   if (style === "age") return duration(seconds);
@@ -119,7 +119,7 @@ async function countPending() {
 
 function render({ model }) {
   let counted = 0, counting = null;
-  const count = (wait = 0) => { clearTimeout(counting); counting = setTimeout(() => { counted = Date.now(); countPending(); }, wait); };
+  const count = (wait = 0) => { clearTimeout(counting); counting = setTimeout(() => { counted = Date.now(); countPending(); countAlerts(); }, wait); };
   let socket = null, delay = 500, everOpen = false, done = false;
   let state = "connecting", due = null, last = Date.now(), retry = null;
   let cursor = model.get("since");
@@ -151,7 +151,7 @@ function render({ model }) {
         const head = packet.events[packet.events.length - 1].seq;
         const families = model.get("families");
         const counts = !families.length || packet.events.some((event) => families.includes(event.type.split(".")[0]));
-        if (model.get("dot") && packet.events.some((event) => event.type.startsWith("upgrade."))) count(300);
+        if (model.get("dot") && packet.events.some((event) => /^(upgrade|alert)\./.test(event.type))) count(300);
         if (head > cursor) { cursor = head; if (counts) soon(); }
       }
     };

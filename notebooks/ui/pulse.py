@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import anywidget
 import traitlets
 
-_HERE = Path(__file__).parent
+from ui.joined import joined
 
 
 class Pulse(anywidget.AnyWidget):
@@ -24,7 +23,7 @@ class Pulse(anywidget.AnyWidget):
         families: beat only for events of these families; for all if there are none.
     """
 
-    _esm = _HERE / "pulse.js"
+    _esm = joined("dom.js", "alerting.js", "pulse.js")
 
     beat = traitlets.Int(0).tag(sync=True)
     since = traitlets.Int(0).tag(sync=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING
 
-from ui import palette, parts
+from ui import palette, parts, present
 
 if TYPE_CHECKING:
     from timmy_core.router.chat import ProviderStatus
@@ -42,7 +42,7 @@ def standing(provider: ProviderStatus) -> tuple[parts.State, str]:
 
 def is_limited(provider: ProviderStatus, now: datetime | None = None) -> bool:
     """Whether a provider asked to be left alone, and the time is not over yet."""
-    return provider.limited_until is not None and provider.limited_until > (now or datetime.now(UTC))
+    return provider.limited_until is not None and provider.limited_until > (now or present.now())
 
 
 def can_answer(providers: Sequence[ProviderStatus]) -> str:

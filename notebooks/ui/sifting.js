@@ -12,7 +12,7 @@ function localTime(text) {
 
 function shortTime(text) {
   const moment = new Date(text);
-  const day = moment.toDateString() === new Date().toDateString() ? "" : `${moment.toLocaleDateString([], { day: "numeric", month: "short" })} `;
+  const day = moment.toDateString() === new Date(present()).toDateString() ? "" : `${moment.toLocaleDateString([], { day: "numeric", month: "short" })} `;
   return day + moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
 }
 
@@ -35,7 +35,7 @@ class Sifter {
   }
   get families() { return new Set((this.query.family ?? "").split(",").filter(Boolean)); }
   // Whether it ends in the past, so that nothing new belongs into it.
-  get ended() { return Boolean(this.query.until) && Date.parse(this.query.until) < Date.now(); }
+  get ended() { return Boolean(this.query.until) && Date.parse(this.query.until) < present(); }
   get any() { return SIFTED.some((key) => this.query[key]); }
   ask(changes, { push = true } = {}) {
     const merged = { ...this.query, ...changes };

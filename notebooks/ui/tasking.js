@@ -10,7 +10,7 @@ function choice(name, options) { const node = field("select", name); node.append
 
 class Tasking {
   constructor(model, el) {
-    Object.assign(this, { model, asked: 0, all: false, rows: [], chosen: new URLSearchParams(location.search).get("task") ?? "", told: {}, waiting: {} });
+    Object.assign(this, { model, asked: 0, all: false, rows: [], chosen: new URLSearchParams(location.search).get("task") ?? "", waiting: {}, heard: true, orphaned: false });
     this.root = element("section", "tw-tasks");
     el.append(this.root);
     this.hands = handsOf(el);
@@ -42,13 +42,24 @@ class Tasking {
     this.model.on("msg:custom", this.came);
     this.fed = (event) => { if (FAMILIES.some((name) => event.detail.has(name))) this.soon(); };
     window.addEventListener("tw-events", this.fed);
+    // The kernel does not hear while the server is away, nor after its restart until the page is drawn anew.
+    this.connected = (event) => { this.heard = event.detail === "open" || event.detail === "local"; };
+    this.orphan = () => { this.orphaned = true; };
+    window.addEventListener("tw-connection", this.connected);
+    window.addEventListener("tw-orphaned", this.orphan);
     this.back = () => this.choose(new URLSearchParams(location.search).get("task") ?? "", { write: false });
     window.addEventListener("popstate", this.back);
     this.click = (event) => { const stop = event.target.closest("[data-cancel]"); if (stop) this.cancel(stop.dataset.cancel); };
     this.detail.addEventListener("click", this.click);
     this.slow = setInterval(() => { if (!document.hidden && this.rows.some((row) => row.open)) this.look(); }, LOOK_MS);
   }
-  send(order) { this.asked += 1; this.model.send({ ...order, number: this.asked }); return this.asked; }
+  send(order) {
+    this.asked += 1;
+    if (this.heard && !this.orphaned) this.model.send({ ...order, number: this.asked });
+    else if (order.kind === "post") this.refuse("The server does not answer; wait until it is back, and post the task again.");
+    else if (order.kind === "cancel") this.hands.say("bad", "The server does not answer; nothing was changed.");
+    return this.asked;
+  }
   soon() { this.timer ??= setTimeout(() => { this.timer = null; this.look(); if (this.chosen) this.send({ kind: "task", id: this.chosen }); }, AGAIN_MS); }
   look() { this.waiting.list = this.send({ kind: "list", all: this.all }); }
   take(message) {
@@ -78,7 +89,7 @@ class Tasking {
     state.innerHTML = pill; name.title = title;
     const standing = element("span", "tw-muted", words); standing.title = words;
     const time = element("time", "", ""); time.dateTime = at; time.dataset.style = "ago"; time.title = moment.toLocaleString();
-    const seconds = Math.max(0, Math.round((Date.now() - moment) / 1000));
+    const seconds = Math.max(0, Math.round((present() - moment) / 1000));
     time.textContent = seconds < 60 ? `${seconds} s ago` : seconds < 3600 ? `${Math.floor(seconds / 60)} min ago` : seconds < 86400 ? `${Math.floor(seconds / 3600)} h ago` : `${Math.floor(seconds / 86400)} d ago`;
     row.append(state, name, standing, time);
     return row;
@@ -138,7 +149,7 @@ class Tasking {
   end() {
     clearTimeout(this.timer); clearInterval(this.slow); this.sized.disconnect(); this.hands.end();
     this.model.off("msg:custom", this.came);
-    window.removeEventListener("tw-events", this.fed); window.removeEventListener("popstate", this.back);
+    window.removeEventListener("tw-events", this.fed); window.removeEventListener("tw-connection", this.connected); window.removeEventListener("tw-orphaned", this.orphan); window.removeEventListener("popstate", this.back);
     document.body.style.removeProperty("--tw-tasks");
   }
 }

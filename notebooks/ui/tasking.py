@@ -72,7 +72,7 @@ def _list(timmy: Timmy, order: Mapping[str, Any], by: str) -> Reply:
         "cursor": order.get("cursor"),
         "count": swarm.count(),
         "open": swarm.count(*_OPEN),
-        "offers": tasks.offers(swarm.agents(), swarm.settings.bidding_s),
+        "offers": tasks.offers(timmy),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from ui import parts, sats
 
 if TYPE_CHECKING:
     from timmy_core import Timmy
-    from timmy_core.swarm.model import AgentInfo, Bid, Task
+    from timmy_core.swarm.model import Bid, Task
 
 _STATES: dict[str, tuple[parts.State, str]] = {
     "bidding": ("info", "open for bids"),
@@ -33,16 +32,19 @@ _PAID: dict[str, str] = {
 def first_line(timmy: Timmy) -> str:
     """Answer what the swarm is doing right now. HTML."""
     open_ = timmy.swarm.count("bidding", "assigned", "working")
-    agents = [one for one in timmy.swarm.agents() if one.status != "lost"]
     latest = timmy.events.list(limit=1)
     tasks = f"<strong>{parts.plural(open_, 'task')}</strong> {'is' if open_ == 1 else 'are'} open"
-    who = (
-        f"{parts.plural(len(agents), 'agent')} {'is' if len(agents) == 1 else 'are'} here"
-        if agents
-        else "no agent is here"
-    )
     last = f"; the last event came {parts.ago(latest[0].ts)}" if latest else ""
-    return f"{tasks if open_ else 'No task is open'}, {who}{last}."
+    return f"{tasks if open_ else 'No task is open'}, {_here(timmy)}{last}."
+
+
+def _here(timmy: Timmy) -> str:
+    """Say who can work: those that are here, or those of the home's own that come as soon as there is something."""
+    here = [one for one in timmy.swarm.agents() if one.status != "lost"]
+    if here:
+        return f"{parts.plural(len(here), 'agent')} {'is' if len(here) == 1 else 'are'} here"
+    own = timmy.swarm.settings.personas
+    return f"{escape(', '.join(own))} come when there is something to do" if own else "no agent is here"
 
 
 def row(task: Task) -> dict[str, Any]:
@@ -157,11 +159,13 @@ def _payment(task: Task) -> list[tuple[str, str]]:
     return [("its pay", f"{sats.words(task.bid_msat or 0)} · {words}{problem}{link}")]
 
 
-def offers(agents: Sequence[AgentInfo], bidding_s: float) -> dict[str, Any]:
-    """Return what the form for a new task says: who is here, what they can, and how long they bid."""
-    here = [one for one in agents if one.status != "lost"]
+def offers(timmy: Timmy) -> dict[str, Any]:
+    """Return what the form for a new task says: who may bid, what they can, and how long they bid."""
+    here = [one for one in timmy.swarm.agents() if one.status != "lost"]
     able = sorted({capability for one in here for capability in one.capabilities})
-    return {"agents": [one.name for one in here], "able": able, "bidding_s": bidding_s}
+    # The home's own agents join with the first task.
+    names = dict.fromkeys([*(one.name for one in here), *timmy.swarm.settings.personas])
+    return {"agents": list(names), "able": able, "bidding_s": timmy.swarm.settings.bidding_s}
 
 
 def _quoted(text: str) -> str:

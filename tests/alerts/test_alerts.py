@@ -18,6 +18,7 @@ from pydantic import SecretStr, ValidationError
 from timmy_core.alerts.alerts import Alerts
 from timmy_core.clock import to_us
 from timmy_core.errors import AlertError, ProviderError
+from timmy_core.events import archive
 from timmy_core.ledger.bolt11 import decode
 from timmy_core.ledger.findings import Finding
 from timmy_core.settings import AgentSettings, Settings
@@ -235,6 +236,23 @@ def test_the_chain_is_checked_as_often_as_the_settings_say_and_the_log_says_so(b
     assert "hold" in verify.run()
     assert len(house.timmy.events.list(type="log.verified")) == 2
     assert build(verify_h=0).alerts.jobs() == ()
+
+
+def test_a_check_that_cannot_read_an_archived_segment_is_an_alert(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "SEGMENT", 5)
+    house = build()
+    for _ in range(12):
+        house.timmy.events.append("system.info", source="test")
+    house.timmy.events.seal()
+    house.clock.advance(1)
+    assert house.timmy.events.prune(timedelta(0)).events
+    house.timmy.events.sign_head()
+    for path in house.timmy.events.archive.folder.glob("*.parquet"):
+        path.unlink()
+    next(job for job in house.alerts.jobs() if job.name == "verify").run()
+    assert house.look() == ["chain_broken"]
 
 
 def test_a_rule_that_is_switched_off_says_nothing_and_takes_back_what_it_said(build: Build) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -278,6 +279,19 @@ def test_a_killed_backup_leaves_no_file_of_that_name(lived_in: Path, tmp_path: P
     with open_timmy(lived_in) as timmy:
         made = make(timmy, target)
     assert check_backup(made.path, tmp_path, CLOCK).problems == ()
+    # No copy of the database stays behind, in the home or beside the backup.
+    assert list((lived_in / "cache").iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("b.")) == ["b.tar.zst"]
+
+
+def test_what_a_killed_backup_left_long_ago_is_removed(lived_in: Path, tmp_path: Path) -> None:
+    old, young = (tmp_path / f"timmy-2026010{day}-030000.tar.zst.tmp" for day in (1, 2))
+    for path in (old, young):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    with open_timmy(lived_in) as timmy:
+        make(timmy, tmp_path / "b.tar.zst")
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_a_killed_restore_leaves_the_old_home_or_the_new_one_whole(lived_in: Path, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """Run every benchmark, one after the other, and print their tables.
 
-    python tests/bench/run.py [append feed router steady peers money invoices ledger screen start remember memory log
-        upgrades]
+    python tests/bench/run.py [append feed router steady peers money invoices ledger screen crowd start remember
+        memory log upgrades]
 
-Takes about fifteen minutes, with a log of a million events, and wants a machine that does nothing else; each part alone
+Takes about half an hour, with a log of a million events, and wants a machine that does nothing else; each part alone
 takes `--rounds` and more.
 """
 
@@ -15,9 +15,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PARTS = (
-    "append", "feed", "router", "steady", "peers", "money", "invoices", "ledger", "screen", "start", "remember",
-    "memory", "log",
-    "upgrades",
+    "append", "feed", "router", "steady", "peers", "money", "invoices", "ledger", "screen", "crowd", "start",
+    "remember", "memory", "log", "upgrades",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from timmy_core.upgrades.states import MOVES as PROPOSAL_MOVES
 from timmy_core.upgrades.states import SHOWN as PEOPLE_SEE
 
 from .documents import DOCS, ROOT
-from .walks import walk_of_a_proposal, walk_of_a_question, walk_of_a_sat
+from .walks import walk_of_a_proposal, walk_of_a_question, walk_of_a_sat, walk_of_a_task
 
 DOCUMENT: Final = DOCS / "architecture-v2.md"
 PACKAGE: Final = ROOT / "timmy_core"
@@ -230,6 +230,7 @@ DRAWINGS: Final[Mapping[str, Callable[[], str]]] = {
     "pages": draw_pages,
     "question": lambda: mermaid(walk_of_a_question()),
     "sat": lambda: mermaid(walk_of_a_sat()),
+    "work": lambda: mermaid(walk_of_a_task()),
     "change": lambda: mermaid(walk_of_a_proposal()),
 }
 

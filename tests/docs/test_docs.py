@@ -207,7 +207,7 @@ def test_no_route_is_described_that_the_server_does_not_have(timmy: Timmy) -> No
 
 
 def test_every_parameter_of_the_api_is_described_and_no_other_is() -> None:
-    from timmy_core.server import ledger_query, memory_query, query, upgrades_query
+    from timmy_core.server import ledger_query, memory_query, query, swarm_query, upgrades_query
 
     text = reference("http-api")
     assert set(rows(section(text, "`GET /api/v1/events`"))) == set(query.EventsParams.model_fields)
@@ -237,6 +237,9 @@ def test_every_parameter_of_the_api_is_described_and_no_other_is() -> None:
         ("POST /api/v1/ledger/payments", ledger_query.PayBody),
         ("POST /api/v1/ledger/reconcile", ledger_query.ReconcileBody),
         ("POST /api/v1/ledger/budgets", ledger_query.BudgetBody),
+        ("GET /api/v1/swarm/tasks", swarm_query.TasksParams),
+        ("POST /api/v1/swarm/agents", swarm_query.RegisterBody),
+        ("POST /api/v1/swarm/tasks", swarm_query.OwnerPostBody),
         ("GET /api/v1/upgrades", upgrades_query.UpgradesParams),
         ("POST /api/v1/upgrades", upgrades_query.ProposeBody),
         ("POST /api/v1/upgrades/{key}/test", upgrades_query.TestBody),

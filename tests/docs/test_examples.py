@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from timmy_core import open_timmy
 from timmy_core.server.run import Serving, serve
 from timmy_core.timmy import Timmy
 
@@ -94,6 +95,17 @@ def test_the_chain_of_a_pruned_log_is_checked_as_it_is_described(
     timmy.events.seal()
     assert timmy.events.prune(timedelta(days=1)).events == 10
     assert timmy.events.head()[1] in run(REFERENCE / "events.md", home)
+
+
+def test_the_example_that_tries_another_policy_runs(home: Path) -> None:
+    away = (
+        '[[providers]]\nname = "{}"\nkind = "ollama"\nbase_url = "http://127.0.0.1:9"\nmodels = {{ default = "m" }}\n'
+    )
+    (home / "timmy.toml").write_text(away.format("one") + away.format("two"), encoding="utf-8")
+    with open_timmy(home) as timmy:
+        assert timmy.ask_sync("Is anybody there?").offline
+    printed = run(DOCS / "how-to" / "try-another-policy.md", home)
+    assert [line.split()[0] for line in printed.splitlines()] == ["as", "today", "quick"]
 
 
 @pytest.fixture

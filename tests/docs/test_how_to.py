@@ -84,14 +84,23 @@ def test_every_table_for_the_configuration_is_taken(
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd to ask")
-def test_the_unit_for_systemd_is_one_that_systemd_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("guide", "names"),
+    [
+        ("run-as-a-service", ["timmy.service"]),
+        ("back-up-and-restore", ["timmy-backup.service", "timmy-backup.timer"]),
+    ],
+)
+def test_the_units_for_systemd_are_ones_that_systemd_takes(
+    guide: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    (unit,) = blocks(DOCS / "how-to" / "run-as-a-service.md", "ini")
-    command = "%h/timmy-workbench/.venv/bin/timmy"
-    assert command in unit
-    place = tmp_path / "timmy.service"
-    place.write_text(unit.replace(command, str(Path(sys.executable).parent / "timmy")), encoding="utf-8")
-    asked = ["systemd-analyze", "verify", "--user", str(place)]
+    path = DOCS / "how-to" / f"{guide}.md"
+    for name, unit in zip(names, blocks(path, "ini"), strict=True):
+        assert name in path.read_text(encoding="utf-8")
+        there = unit.replace("%h/timmy-workbench/.venv/bin/timmy", str(Path(sys.executable).parent / "timmy"))
+        (tmp_path / name).write_text(there, encoding="utf-8")
+    asked = ["systemd-analyze", "verify", "--user", *(str(tmp_path / name) for name in names)]
     done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -21,7 +21,7 @@ from .documents import DOCS
 
 TUTORIAL = DOCS / "tutorial.md"
 OLLAMA = "http://127.0.0.1:11434"
-COMMANDS_S = 240
+COMMANDS_S = 400
 
 _BLOCK = re.compile(
     r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>console|toml|python)\n(?P<body>.*?)^```$",

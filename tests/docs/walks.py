@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from timmy_core.settings import load_settings
 from timmy_core.testing import ScriptedProvider
 from timmy_core.timmy import Timmy
 
+_PATIENCE_S: Final = 60.0
 _PIN: Final = "blue-heron-41"
 _ANN: Final = ("-c", "user.name=ann", "-c", "user.email=ann@example.org")
 # A change's tests as short as they can be: one that is green, as a report of JUnit.
@@ -37,6 +39,13 @@ _ARROWS: Final = {
     "payment.initiated": ("payments", "ledger"),
     "payment.sent": ("payments", "node"),
     "payment.settled": ("node", "ledger"),
+    "task.created": ("you", "swarm"),
+    "task.bidding": ("swarm", "agent"),
+    "bid.submitted": ("agent", "swarm"),
+    "auction.closed": ("swarm", "swarm"),
+    "task.assigned": ("swarm", "agent"),
+    "task.started": ("agent", "swarm"),
+    "task.completed": ("agent", "swarm"),
     "upgrade.proposed": ("proposer", "queue"),
     "upgrade.tests_started": ("queue", "sandbox"),
     "upgrade.tests_passed": ("sandbox", "queue"),
@@ -112,3 +121,21 @@ def walk_of_a_proposal() -> list[str]:
             queue.rollback(proposal.id, **person)
             events = queue.history(proposal.id)
     return arrows(list(events))
+
+
+def walk_of_a_task() -> list[str]:
+    """Post a task that one agent bids for, does and is paid for."""
+    well = ScriptedProvider("model", "Gates that learn to rest")
+    with house(well, toml='[swarm]\npersonas = ["echo"]\n') as timmy:
+        timmy.start_schedule()
+        task = timmy.swarm.post_task("Write a line about circuit breakers", budget_sats=20, bidding_s=1.0)
+        patience = time.monotonic() + _PATIENCE_S
+        ends = {"payment.settled", "invoice.settled"}
+        for batch in timmy.events.tail(0, lambda: time.monotonic() > patience):
+            ends -= {event.type for event in batch}
+            if not ends:
+                break
+        events = timmy.events.list(trace_id=task.trace_id)
+    # The two sides of one payment settle at about the same time; the payer is drawn first.
+    events.sort(key=lambda event: (event.type == "invoice.settled", event.seq))
+    return arrows([event for event in events if event.type != "agent.status_changed"])

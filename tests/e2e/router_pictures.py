@@ -49,11 +49,13 @@ def past(home: Path, names: dict[str, tuple[str, float, int]]) -> None:
         store.write(lambda _: None)  # what was recorded is written before the clock goes on
         clock.advance(min(chance.expovariate(1 / 700), (now - clock.now()).total_seconds()))
         out = 300 < number < 318 or 640 < number < 652 or 797 < number < 803
+        asked = 0
         for name, (model, typical, cost) in names.items():
             bad = (out and (name == first or chance.random() < 0.4)) or chance.random() < 0.006
             if name != first and not bad and not (out or chance.random() < 0.18):
                 continue
-            _attempt(metrics, chance, name, model, typical, cost, bad=bad, trace=f"{number:032x}")
+            _attempt(metrics, chance, name, model, typical, cost, bad=bad, trace=f"{number:032x}", index=asked)
+            asked += 1
             if not bad:
                 break
         if number in (302, 642, 799):
@@ -67,7 +69,16 @@ def past(home: Path, names: dict[str, tuple[str, float, int]]) -> None:
 
 
 def _attempt(
-    metrics: Metrics, chance: random.Random, name: str, model: str, typical: float, cost: int, *, bad: bool, trace: str
+    metrics: Metrics,
+    chance: random.Random,
+    name: str,
+    model: str,
+    typical: float,
+    cost: int,
+    *,
+    bad: bool,
+    trace: str,
+    index: int,
 ) -> None:
     kind = chance.choice(FAILED) if bad else None
     took = typical * 1000 * math.exp(chance.gauss(0, 0.55))
@@ -78,7 +89,7 @@ def _attempt(
     price = 0 if bad else round(cost * chance.uniform(0.3, 2))
     origin = Origin(trace)
     metrics.attempted(
-        AttemptRecord(origin, 0, "openai", True, attempt, usage, model, None if bad else "stop", price), None
+        AttemptRecord(origin, index, "openai", True, attempt, usage, model, None if bad else "stop", price), None
     )
 
 

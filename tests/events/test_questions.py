@@ -150,3 +150,26 @@ def test_a_bar_ends_when_its_event_was_written(timmy: Timmy, questions: Question
         (3, 2749.5, 250.5, 3000.0),
         (4, 3000.0, None, 3000.0),
     ]
+
+
+def test_an_event_without_a_time_of_its_own_lasted_since_the_one_that_began_it(
+    timmy: Timmy, questions: Questions
+) -> None:
+    for after_s, type_, task, data in (
+        (0, "task.started", "a", {}),
+        (1, "task.started", "b", {}),
+        (1, "payment.initiated", None, {"entry": "p"}),
+        (1, "payment.settled", None, {"entry": "q"}),
+        (1, "payment.settled", None, {"entry": "p"}),
+        (1, "task.completed", "a", {}),
+        (0, "task.failed", "b", {"took_ms": 250}),
+        (0, "tool.completed", None, {}),
+    ):
+        timmy.clock.advance(after_s)  # type: ignore[attr-defined]
+        timmy.events.append(type_, source="test", trace_id="pairs", task_id=task, data=data)
+    lasted = {(span.event.type, span.event.task_id): span.duration_ms for span in questions.trace("pairs")}
+    assert lasted["task.completed", "a"] == 5000.0
+    assert lasted["task.failed", "b"] == 250.0
+    assert lasted["tool.completed", None] is None
+    settled = [span for span in questions.trace("pairs") if span.event.type == "payment.settled"]
+    assert {(span.event.data or {})["entry"]: span.duration_ms for span in settled} == {"p": 2000.0, "q": None}

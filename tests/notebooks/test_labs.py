@@ -95,7 +95,7 @@ def test_another_policy_is_compared_and_can_be_proposed(past: Timmy) -> None:
     assert found.plan is not None
     plan_hands.propose(told.append, past.lab, found.plan, "ann", policy_views.why(before, found))
     assert told[0]["state"] == "good"
-    (proposal,) = past.upgrades.list().items
+    (proposal,) = past.upgrades.list().proposals
     assert proposal.proposed_by == "ann"
     assert "Replayed over 239 recorded requests" in proposal.description
 

@@ -256,6 +256,10 @@ def test_a_canceled_task_is_shown_as_such_and_an_unknown_one_is_said(empty: Timm
 
 
 def test_the_first_line_says_what_is_open_and_who_is_here(empty: Timmy) -> None:
-    assert tasks.first_line(empty).startswith("No task is open")
+    assert tasks.first_line(empty).startswith("No task is open, echo, forge, seer come when there is something to do")
+    assert tasks.offers(empty)["agents"] == ["echo", "forge", "seer"]
+    empty.swarm.register("mole", capabilities=["digging"])
+    assert "1 agent is here" in tasks.first_line(empty)
+    assert tasks.offers(empty)["able"] == ["digging"]
     empty.swarm.post_task("One")
     assert "<strong>1 task</strong> is open" in tasks.first_line(empty)

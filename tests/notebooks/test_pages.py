@@ -20,7 +20,17 @@ from ui import exploring
 from .conftest import NOTEBOOKS, PAGES
 
 Load = Callable[[str], ModuleType]
-TEST_CELLS = {"home": 5, "live": 2, "events": 4, "ledger": 3, "memory": 3, "router": 3, "upgrades": 3, "latency_lab": 2, "policy_lab": 3}
+TEST_CELLS = {
+    "home": 5,
+    "live": 2,
+    "events": 4,
+    "ledger": 3,
+    "memory": 3,
+    "router": 3,
+    "upgrades": 3,
+    "latency_lab": 2,
+    "policy_lab": 3,
+}
 
 
 def shown(load: Load, name: str, timmy: Timmy) -> str:
@@ -141,7 +151,7 @@ def test_a_trace_in_the_address_is_drawn_as_a_waterfall(page: Load, used: Timmy)
     trace_id = used.events.list(type="chat.asked", limit=1)[0].trace_id
     text = page("events").trace_card(used, trace_id, 0)
     assert "5 events in" in text
-    assert text.count("tw-trace-lane") == 5
+    assert text.count("tw-trace-bar") == 5
 
 
 # A view taken further ------------------------------------------------------------------------------------------

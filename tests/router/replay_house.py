@@ -105,6 +105,8 @@ def lived(
     *,
     router: RouterSettings | None = None,
     streamed: bool = False,
+    only: str | None = None,
+    local_only: bool = False,
     seed: int = 0,
 ) -> Tape:
     """Let requests come at these seconds, and return what was recorded."""
@@ -118,10 +120,10 @@ def lived(
     async def one(number: int) -> None:
         origin, messages = Origin(f"{number:032x}"), (Message("user", "."),)
         if streamed:
-            async for _ in cascade.stream(messages, origin=origin):
+            async for _ in cascade.stream(messages, origin=origin, provider=only, local_only=local_only):
                 pass
         else:
-            await cascade.chat(messages, origin=origin)
+            await cascade.chat(messages, origin=origin, provider=only, local_only=local_only)
 
     async def main() -> None:
         async with asyncio.TaskGroup() as group:

@@ -242,3 +242,31 @@ def test_only_the_newest_are_read_where_there_are_too_many(store: Store) -> None
     assert not read.complete
     with pytest.raises(ReplayError, match="exchange them"):
         read_recording(store, log, since=START, until=START)
+
+
+def test_without_a_price_tokens_cost_what_they_did_on_average_then() -> None:
+    record = Record([tried(0.0)])
+    assert record.cost(100) == 0
+    priced = Tried(0.0, "p", "m", "completed", None, "", "cascade", False, 1.0, None, 10, 5, None, 30)
+    assert Record([priced]).cost(100) == 200
+    assert Record([]).cost(100) is None
+
+
+def test_what_a_caller_wanted_of_one_provider_alone_is_replayed_and_lost_where_that_one_goes(store: Store) -> None:
+    tape = lived(BOTH, arrivals(40, 6.0), only="second")
+    kept(tape, store)
+    log = EventLog(store, FakeClock())
+    recording = read_recording(store, log, since=START, until=START + timedelta(hours=1))
+    assert {asked.only for asked in recording.requests} == {"second"}
+    infos = [info(one) for one in BOTH]
+    assert replay(recording, today(), infos).figures.by_provider == {"second": 40}
+    assert replay(recording, Plan(("first",)), infos).figures.answered == 0
+
+
+def test_what_had_to_stay_on_this_machine_stays_there(store: Store) -> None:
+    pair = (Weather("near", 2.0), Weather("far", 0.2, local=False))
+    kept(lived(pair, arrivals(20, 6.0), local_only=True), store)
+    log = EventLog(store, FakeClock())
+    recording = read_recording(store, log, since=START, until=START + timedelta(hours=1))
+    turned = replay(recording, Plan(("far", "near")), [info(one) for one in pair])
+    assert turned.figures.by_provider == {"near": 20}

@@ -133,7 +133,7 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
     """On a real, small file system: what was acknowledged stays, and writing goes on after room was made."""
     mounted = tmp_path / "small"
     mounted.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mounted], capture_output=True, check=False)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", mounted], capture_output=True, check=False)
     if made.returncode:
         # Where this user may not mount, SQLite's own page limit, in the test above, stands for the disk.
         return

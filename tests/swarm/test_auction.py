@@ -84,12 +84,17 @@ def test_an_auction_is_not_closed_before_its_time(swarm: Swarm, clock: FakeClock
     assert swarm.task(task.id).state == "bidding"
 
 
-def test_a_task_that_nobody_wants_fails_and_says_so(swarm: Swarm, home_of_swarm: Timmy, clock: FakeClock) -> None:
+def test_a_task_that_nobody_wants_is_offered_again_and_at_last_fails(
+    swarm: Swarm, home_of_swarm: Timmy, clock: FakeClock
+) -> None:
     task = swarm.post_task("Say hello.", budget_sats=20)
     ended(clock, swarm)
-    assert (swarm.task(task.id).state, swarm.task(task.id).problem) == ("failed", "nobody bid for it within 5 s")
+    assert (swarm.task(task.id).state, swarm.task(task.id).auction) == ("bidding", 2)
+    ended(clock, swarm)
+    ended(clock, swarm)
+    assert (swarm.task(task.id).state, swarm.task(task.id).problem) == ("failed", "nobody bid for it in 3 auctions")
     kinds = [event.type for event in home_of_swarm.events.for_task(task.id)]
-    assert kinds == ["task.created", "task.bidding", "auction.closed", "task.failed"]
+    assert kinds == ["task.created", *["task.bidding", "auction.closed"] * 3, "task.failed"]
 
 
 def test_who_left_does_not_win(swarm: Swarm, clock: FakeClock) -> None:

@@ -1,12 +1,14 @@
 """Does one thing with a queue in a process of its own, and kills it after a given step, or is killed from outside.
 
 Reads a JSON object a line: {"home", "repo", "what", "id", "step"}; for each it forks, and answers with a JSON object:
-{"killed": whether it was, "steps": how many there are}. Step 0 is never reached, so it counts them.
+{"killed": whether it was, "steps": how many there are, "way": a digest of what they were}. Step 0 is never reached, so
+it counts them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import select
@@ -29,15 +31,21 @@ class Steps:
 
     def __init__(self, at: int) -> None:
         self.at = at
-        self.count = 0
+        self.names: list[str] = []
+
+    @property
+    def way(self) -> str:
+        return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
 
     def after(self, owner: Any, name: str) -> None:
         real: Callable[..., Any] = getattr(owner, name)
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             result = real(*args, **kwargs)
-            self.count += 1
-            if self.count == self.at:
+            # Of git, the command; the ids in it are others in each run.
+            command = [arg for arg in args[1] if arg[:1] != "-" and "=" not in arg][:1] if name == "_execute" else []
+            self.names.append(" ".join((name, *command)))
+            if len(self.names) == self.at:
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 
@@ -45,7 +53,7 @@ class Steps:
 
 
 def act(order: dict[str, Any]) -> None:
-    house = House(Path(order["home"]), Path(order["repo"]))
+    house = House(Path(order["home"]), Path(order["repo"]), mode=order["mode"])
     what, proposal_id = order["what"], order["id"]
     if what == "propose":
         house.propose("src/part1/f1.py", "proposed\n")
@@ -55,6 +63,10 @@ def act(order: dict[str, Any]) -> None:
         house.queue.apply(proposal_id)
     elif what == "recover":
         house.queue.recover()
+    elif what == "start":
+        house.queue.begin()
+        house.queue.recover()
+        house.queue.started()
     elif what == "rollback":
         house.queue.rollback(proposal_id, by="ann", pin=PIN)
     else:
@@ -70,7 +82,7 @@ def child(order: dict[str, Any], answer: int) -> None:
     for owner, name in ((Path, "replace"), (Path, "unlink"), (os, "fsync")):
         steps.after(owner, name)
     act(order)
-    os.write(answer, json.dumps({"steps": steps.count}).encode())
+    os.write(answer, json.dumps({"steps": len(steps.names), "way": steps.way}).encode())
 
 
 def main() -> None:

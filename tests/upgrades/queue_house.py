@@ -15,6 +15,7 @@ from timmy_core.errors import PinError
 from timmy_core.events.log import EventLog
 from timmy_core.settings_upgrades import UpgradeSettings
 from timmy_core.store.engine import Store
+from timmy_core.upgrades.doors import Base, Trials
 from timmy_core.upgrades.model import Approval, Decision, Mode, Progress, Proposal, Run, TestResult
 from timmy_core.upgrades.policy import UpgradePolicy
 from timmy_core.upgrades.queue import Upgrades
@@ -66,8 +67,8 @@ class LookingTrials:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
 
-    def run(self, export: Path, base_tests: Path, *, tree: str, progress: Progress) -> TestResult:
-        assert base_tests.is_dir()
+    def run(self, export: Path, base: Base, *, tree: str, progress: Progress) -> TestResult:
+        assert (tree == base.tree) == (not base.changed)
         progress("looking", 0.5)
         with self._lock:
             self.trees.append(tree)
@@ -105,7 +106,7 @@ class House:
 
     def __init__(
         self, folder: Path, repo: Path, *, clock: Clock | None = None, verdict: Verdict = always,
-        mode: Mode = "in_place", health: tuple[str, ...] = (), **settings: object,
+        mode: Mode = "in_place", health: tuple[str, ...] = (), trials: Trials | None = None, **settings: object,
     ) -> None:  # fmt: skip
         self.clock = clock or SystemClock()
         self.repo = repo
@@ -115,13 +116,28 @@ class House:
         scratch = folder / "scratch"
         scratch.mkdir(exist_ok=True)
         self.workspace = Repository(
-            repo, "main", self.clock, mode=mode, releases=folder / "releases", health=health, scratch=scratch
+            repo,
+            "main",
+            self.clock,
+            mode=mode,
+            releases=folder / "releases",
+            health=health,
+            scratch=scratch,
+            release_keep=self.settings.release_keep,
+            max_boots=self.settings.max_boots,
         )
-        self.trials = LookingTrials(verdict, self.clock)
+        self.trials = LookingTrials(verdict, self.clock)  # unless others were given
         self.approvals = PlainApprovals(self.clock)
         self.policy = UpgradePolicy(self.settings)
         self.queue = Upgrades(
-            self.store, self.log, self.clock, self.settings, self.workspace, self.trials, self.approvals, self.policy
+            self.store,
+            self.log,
+            self.clock,
+            self.settings,
+            self.workspace,
+            trials or self.trials,
+            self.approvals,
+            self.policy,
         )
 
     def propose(self, path: str = "src/new.py", content: str | bytes | None = "x = 1\n", **more: str) -> Proposal:

@@ -63,15 +63,6 @@ def test_a_file_in_the_place_of_a_folder_and_the_other_way_round_give_way(tmp_pa
     assert (tmp_path / "both" / "conftest.py").is_file()
 
 
-def test_a_fingerprint_tells_content_names_and_modes_apart(tmp_path: Path) -> None:
-    first = tree(tmp_path / "first", a="x", b="y")
-    again = tree(tmp_path / "again", a="x", b="y")
-    other = tree(tmp_path / "other", a="y", b="x")
-    assert forgery.fingerprint(first) == forgery.fingerprint(again) != forgery.fingerprint(other)
-    (again / "a").chmod(0o755)
-    assert forgery.fingerprint(first) != forgery.fingerprint(again)
-
-
 @pytest.mark.parametrize(
     "path",
     ["tests/x.py", "Tests/X.py", "a/b/tests/c.txt", "conftest.py", "a/conftest.py", "a/test_b.py", "pyproject.toml",

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from .queue_house import PIN, House, copy_repo, git, is_exactly, make_repo
+from timmy_core.upgrades.model import Mode
+
+from .queue_house import PIN, House, copy_repo, git, is_exactly, make_repo, snapshot
 
 KILLER = Path(__file__).with_name("killer.py")
 MOMENTS = 60
@@ -28,7 +30,10 @@ class Killer:
         )
 
     def run(self, scene: Scene, what: str, **more: Any) -> dict[str, Any]:
-        order = {"home": str(scene.home), "repo": str(scene.repo), "id": scene.id, "what": what, "step": 0, **more}
+        order = {
+            "home": str(scene.home), "repo": str(scene.repo), "id": scene.id, "mode": scene.mode, "what": what,
+            "step": 0, **more,
+        }  # fmt: skip
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -52,6 +57,7 @@ class Scene:
     folder: Path
     id: str
     tip: str
+    mode: Mode = "in_place"
 
     @property
     def home(self) -> Path:
@@ -62,7 +68,7 @@ class Scene:
         return self.folder / "repo"
 
     def copy(self, name: str) -> Scene:
-        return Scene(copy_repo(self.folder, self.folder.with_name(name)), self.id, self.tip)
+        return Scene(copy_repo(self.folder, self.folder.with_name(name)), self.id, self.tip, self.mode)
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +81,14 @@ def killer() -> Iterator[Killer]:
 Prepare = Callable[[House], str]
 
 
-def prepared(folder: Path, prepare: Prepare) -> Scene:
+def prepared(folder: Path, prepare: Prepare, mode: Mode = "in_place") -> Scene:
     repo = make_repo(folder / "repo")
     (folder / "home").mkdir()
-    house = House(folder / "home", repo)
+    house = House(folder / "home", repo, mode=mode)
     proposal_id = prepare(house)
     tip = house.workspace.tip()
     house.close()
-    return Scene(folder, proposal_id, tip)
+    return Scene(folder, proposal_id, tip, mode)
 
 
 def mixed(house: House) -> str:
@@ -100,6 +106,21 @@ def applied(house: House) -> str:
     return house.queue.apply(approved(house)).id
 
 
+def beside(house: House) -> str:
+    """Land one proposal, so that there is a release, and approve another."""
+    house.applied("src/first.py")
+    return approved(house)
+
+
+def never_well(house: House) -> str:
+    """Land two proposals; the release with the second was started as often as it may be."""
+    house.applied("src/first.py")
+    second = applied(house)
+    for _ in range(3):
+        house.queue.begin()
+    return second
+
+
 SCENES: dict[str, Prepare] = {
     "propose": lambda house: house.propose("src/old.py").id,
     "test": mixed,
@@ -110,7 +131,7 @@ SCENES: dict[str, Prepare] = {
 
 def check(scene: Scene, what: str) -> str:
     """Recover, look that everything is the old state or the new exactly, then do it again; return which it was."""
-    house = House(scene.home, scene.repo)
+    house = House(scene.home, scene.repo, mode=scene.mode)
     try:
         found = house.queue.recover()
         assert all(finding.done for finding in found), found
@@ -120,6 +141,8 @@ def check(scene: Scene, what: str) -> str:
         assert house.queue.recover() == []
         assert not list((scene.home / "scratch").iterdir())
         state = house.queue.get(scene.id).state
+        if house.workspace.releases is not None:
+            is_release(house)
         assert (tip == scene.tip) == (state not in _NEW[what]), state
         assert house.log.verify().ok
         again(house, scene, what)
@@ -127,6 +150,14 @@ def check(scene: Scene, what: str) -> str:
         return "old" if tip == scene.tip else "new"
     finally:
         house.close()
+
+
+def is_release(house: House) -> None:
+    """Look that `current` leads to the branch as it is, to the byte."""
+    assert house.workspace.releases is not None
+    current, tip = house.workspace.releases.current, house.workspace.tip()
+    assert current.readlink() == Path(tip)
+    assert snapshot(current) == snapshot(house.repo)
 
 
 _NEW = {"propose": (), "test": (), "apply": ("applied",), "recover": ("applied",), "rollback": ("rolled_back",)}
@@ -166,17 +197,52 @@ def test_a_kill_after_any_step_leaves_the_old_state_or_the_new(tmp_path: Path, k
 def test_a_kill_after_any_step_of_recovering_is_recovered_from(tmp_path: Path, killer: Killer) -> None:
     scene = prepared(tmp_path / "scene", approved)
     steps = killer.run(scene.copy("counted"), "apply")["steps"]
-    tried = 0
-    for number, cut in enumerate(range(steps // 2, steps, 3)):
-        broken = scene.copy(f"broken{number}")
+    # Many kills are recovered from in the same way; each way is gone step by step, once.
+    ways: dict[str, tuple[Scene, int]] = {}
+    for cut in range(1, steps + 1):
+        broken = scene.copy(f"broken{cut}")
         assert killer.run(broken, "apply", step=cut)["killed"]
-        count = killer.run(broken.copy(f"counted{number}"), "recover")["steps"]
-        for step in range(1 + number % 3, count + 1, 3):
-            copy = broken.copy(f"step{number}-{step}")
+        found = killer.run(broken.copy(f"counted{cut}"), "recover")
+        ways.setdefault(found["way"], (broken, found["steps"]))
+    assert len(ways) > 3
+    for number, (broken, count) in enumerate(ways.values()):
+        for step in range(1, count + 1):
+            copy = broken.copy(f"way{number}-{step}")
             assert killer.run(copy, "recover", step=step)["killed"]
             check(copy, "recover")
-            tried += 1
-    assert tried > 10
+
+
+def test_a_kill_after_any_step_of_landing_a_release_leaves_the_old_or_the_new(tmp_path: Path, killer: Killer) -> None:
+    scene = prepared(tmp_path / "scene", beside, "releases")
+    steps = killer.run(scene.copy("counted"), "apply")["steps"]
+    outcomes = []
+    for step in range(1, steps + 1):
+        copy = scene.copy(f"step{step}")
+        assert killer.run(copy, "apply", step=step)["killed"]
+        outcomes.append(check(copy, "apply"))
+    assert outcomes == sorted(outcomes, reverse=True)
+    assert set(outcomes) == {"old", "new"}
+
+
+def test_a_kill_after_any_step_of_leaving_a_release_is_made_up_for(tmp_path: Path, killer: Killer) -> None:
+    scene = prepared(tmp_path / "scene", never_well, "releases")
+    steps = killer.run(scene.copy("counted"), "start")["steps"]
+    for step in range(1, steps + 1):
+        copy = scene.copy(f"step{step}")
+        assert killer.run(copy, "start", step=step)["killed"]
+        house = House(copy.home, copy.repo, mode=copy.mode)
+        try:
+            house.queue.begin()
+            house.queue.recover()
+            house.queue.started()
+            assert house.queue.get(copy.id).state == "rolled_back"
+            assert git(copy.repo, "diff", "--stat", "main", "main~2") == ""
+            assert is_exactly(copy.repo, house.workspace.tip())
+            is_release(house)
+            house.queue.started()  # of the release without it, which starts well
+            assert (house.queue.recover(), house.queue.started()) == ([], [])
+        finally:
+            house.close()
 
 
 def test_a_kill_at_a_random_moment_leaves_the_old_state_or_the_new(tmp_path: Path, killer: Killer) -> None:

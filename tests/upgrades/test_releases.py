@@ -10,7 +10,8 @@ import pytest
 
 from timmy_core.errors import UpgradeError
 from timmy_core.testing import FakeClock
-from timmy_core.upgrades.workspace.releases import MAX_BOOTS, Releases, healthy
+from timmy_core.upgrades.model import Boot
+from timmy_core.upgrades.workspace.releases import Releases, healthy
 from timmy_core.upgrades.workspace.repository import Repository
 
 from .queue_house import PIN, House, git, is_exactly
@@ -93,9 +94,62 @@ def test_a_release_that_does_not_start_is_left_after_some_boots(opened: Opening)
     first = house.applied("src/a.py")
     house.applied("src/b.py")
     at = releases(house)
-    assert [at.boot().boots for _ in range(MAX_BOOTS)] == list(range(1, MAX_BOOTS + 1))
+    assert [at.boot().boots for _ in range(3)] == list(range(1, 3 + 1))
     assert at.boot().current == first.applied_sha
     assert at.current.readlink() == Path(str(first.applied_sha))
+
+
+def test_what_a_release_brought_that_never_starts_is_taken_back(opened: Opening, repo: Path) -> None:
+    house = opened(mode="releases", max_boots=2)
+    first = house.applied("src/a.py")
+    second = house.applied("src/b.py")
+    house.queue.confirm(second.id)
+    third = house.applied("src/c.py")
+    for boots in (1, 2):
+        house.queue.begin()  # and there it ends, before `started`
+        assert house.workspace.release().boots == boots
+    house.queue.begin()
+    house.queue.recover()
+    assert [found.proposal_id for found in house.queue.started()] == [third.id]
+    assert house.queue.get(third.id).state == "rolled_back"
+    assert [house.queue.get(each.id).state for each in (first, second)] == ["applied", "confirmed"]
+    assert not (repo / "src/c.py").exists()
+    assert releases(house).current.readlink() == Path(house.workspace.tip())
+    event = house.queue.history(third.id)[-1]
+    assert event.data is not None
+    assert "did not start well" in event.data["reason"]
+    # The release without it is one more that has to prove itself.
+    assert "started well" in house.queue.started()[0].message
+    assert house.queue.started() == []
+
+
+def test_a_start_asks_the_health_check(opened: Opening) -> None:
+    house = opened(mode="releases")
+    house.applied("src/a.py")
+    good, bad = house.applied("src/good.py"), house.applied("src/bad.py")
+    checked = opened(mode="releases", health=CHECK)
+    checked.queue.begin()
+    assert [found.proposal_id for found in checked.queue.started()] == [bad.id]
+    assert house.queue.get(bad.id).state == "rolled_back"
+    assert "started well" in checked.queue.started()[0].message
+    assert house.queue.get(good.id).state == "confirmed"
+
+
+def test_a_start_that_is_not_well_and_has_nothing_before_it_says_so(opened: Opening) -> None:
+    house = opened(mode="releases", health=CHECK)
+    house.queue.apply(house.approved("src/a.py").id)
+    at = releases(house)
+    at._remember(Boot(at.state().current, confirmed=False))
+    (at.current / "src/bad.py").write_text("bad\n", encoding="utf-8")
+    (found,) = house.queue.started()
+    assert not found.done
+    assert "no release before" in found.message
+
+
+def test_in_place_a_start_counts_nothing(house: House) -> None:
+    house.applied()
+    house.queue.begin()
+    assert house.queue.started() == []
 
 
 def test_confirming_ends_the_counting(opened: Opening) -> None:
@@ -147,12 +201,12 @@ def test_a_kill_between_the_file_and_the_link_is_seen(opened: Opening) -> None:
 
 
 def test_old_releases_go_and_the_two_that_count_stay(opened: Opening) -> None:
-    house = opened(mode="releases")
+    house = opened(mode="releases", release_keep=3)
     for number in range(8):
         house.queue.confirm(house.applied(f"src/n{number}.py").id)
     at = releases(house)
     kept = {path.name for path in at.folder.iterdir() if path.is_dir() and not path.is_symlink()}
-    assert len(kept) <= 6
+    assert len(kept) == 3
     assert {at.state().current, at.state().previous} <= kept
 
 

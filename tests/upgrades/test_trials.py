@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from timmy_core.errors import SandboxError
 from timmy_core.settings_upgrades import UpgradeSettings
 from timmy_core.testing import FakeClock
+from timmy_core.upgrades.doors import Base
 from timmy_core.upgrades.model import TestResult
 from timmy_core.upgrades.sandbox.levels import Sandbox
 from timmy_core.upgrades.trials import Trials
@@ -57,15 +61,35 @@ def write(folder: Path, files: Mapping[str, str | None]) -> Path:
     return folder
 
 
+def based(folder: Path, base: Mapping[str, str], change: Mapping[str, str | None], written: list[Path]) -> Base:
+    """Return a base as git would tell of it; its files are written when they are asked for."""
+
+    @contextlib.contextmanager
+    def export() -> Iterator[Path]:
+        written.append(folder)
+        yield write(folder, base)
+
+    return Base(named(base), frozenset(path for path, text in change.items() if base.get(path) != text), export)
+
+
+def named(files: Mapping[str, str | None]) -> str:
+    return hashlib.sha1(json.dumps(files, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+
+
 def judged(
-    trials: Trials, folder: Path, change: Mapping[str, str | None], base: Mapping[str, str] = BASE
+    trials: Trials,
+    folder: Path,
+    change: Mapping[str, str | None],
+    base: Mapping[str, str] = BASE,
+    written: list[Path] | None = None,
 ) -> TestResult:
     """Test the base with some files changed; None removes one."""
     heard: list[str] = []
+    files = {**base, **change}
     result = trials.run(
-        write(folder / "export", {**base, **change}),
-        write(folder / "base", base),
-        tree="0" * 40,
+        write(folder / "export", files),
+        based(folder / "base", base, change, [] if written is None else written),
+        tree=named(files),
         progress=lambda words, _: heard.append(words),
     )
     assert heard[-1] == "done"
@@ -201,31 +225,39 @@ def test_breaking_the_bases_tests_on_purpose_is_for_a_person_where_the_settings_
 def test_what_the_branch_passes_is_asked_once_and_kept_over_a_restart(
     sandbox: Sandbox, clock: FakeClock, tmp_path: Path
 ) -> None:
-    asked: list[str] = []
+    written: list[Path] = []
     for number in range(3):
         trials = Trials(UpgradeSettings(test_command=COMMAND), sandbox, clock=clock, cache=tmp_path / "cache")
-        folder = tmp_path / str(number)
-        trials.run(
-            write(folder / "export", {**BASE, "thing.py": BASE["thing.py"] + "\n" * number}),
-            write(folder / "base", BASE),
-            tree="0" * 40,
-            progress=lambda words, _: asked.append(words),
-        )
-    assert asked.count("finding out which tests the branch passes") == 1
+        change = {"thing.py": BASE["thing.py"] + "#\n" * (number + 1)}
+        judged(trials, tmp_path / str(number), change, written=written)
+    assert written == [tmp_path / "0" / "base"]
 
 
 def test_a_tree_that_passed_is_known_as_the_next_base(trials: Trials, tmp_path: Path) -> None:
     first = judged(trials, tmp_path / "one", {"thing.py": BASE["thing.py"] + "# one\n"})
     assert first.passed
-    asked: list[str] = []
     base = {**BASE, "thing.py": BASE["thing.py"] + "# one\n"}
-    trials.run(
-        write(tmp_path / "two" / "export", {**base, "readme.txt": "x"}),
-        write(tmp_path / "two" / "base", base),
-        tree="1" * 40,
-        progress=lambda words, _: asked.append(words),
-    )
-    assert "finding out which tests the branch passes" not in asked
+    written: list[Path] = []
+    assert judged(trials, tmp_path / "two", {"readme.txt": "x"}, base, written).passed
+    assert written == []
+    # Its own tests differ, so those of the base are needed.
+    own = {"tests/test_more.py": "def test_more():\n    pass\n"}
+    assert judged(trials, tmp_path / "three", own, base, written).passed
+    assert written == [tmp_path / "three" / "base"]
+
+
+def test_where_attributes_change_the_files_themselves_are_compared(trials: Trials, tmp_path: Path) -> None:
+    assert judged(trials, tmp_path / "one", {"readme.txt": "x"}).passed
+    # As git writes it out: the attribute emptied a test without touching it in the repository.
+    folder = tmp_path / "two"
+    change = {".gitattributes": "tests/* ident\n"}
+    export = write(folder / "export", {**BASE, **change, "tests/test_thing.py": "def test_two(): pass\n"})
+    base = based(folder / "base", BASE, change, [])
+    result = trials.run(export, base, tree="2" * 40, progress=lambda _words, _done: None)
+    assert result.own.passed
+    assert result.base is not None
+    assert result.base.passed
+    assert result.base.collected == 2
 
 
 def test_what_takes_too_long_is_red_and_says_which_key_bounds_it(

@@ -115,6 +115,45 @@ def test_the_thread_works_and_ends(opening: Opening) -> None:
     timmy.upgrading.close()
 
 
+def test_a_service_that_runs_out_of_releases_counts_its_start_and_confirms_it(opening: Opening) -> None:
+    timmy = opening(mode="releases", max_boots=2, release_keep=2)
+    timmy.upgrading.approvals.set_pin(PIN, by="ann")
+    made = []
+    for words in ("greener\n", "greenest\n"):
+        made.append(propose(timmy, words))
+        timmy.upgrades.test(made[-1])
+        timmy.upgrades.approve(made[-1], by="ann", pin=PIN)
+        timmy.upgrades.apply(made[-1])
+    assert [state(timmy, each) for each in made] == ["applied", "applied"]
+    timmy.upgrades.begin()
+    timmy.upgrading.start()
+    ends = time.monotonic() + 60
+    while state(timmy, made[-1]) == "applied" and time.monotonic() < ends:
+        time.sleep(0.05)  # another thread works meanwhile
+    assert [state(timmy, each) for each in made] == ["confirmed", "confirmed"]
+    timmy.upgrading.close()
+    assert timmy.upgrades.state()["boots"] == 0
+
+
+def test_the_settings_say_how_often_a_release_may_start_and_how_many_stay(opening: Opening, tmp_path: Path) -> None:
+    timmy = opening(mode="releases", max_boots=1, release_keep=2)
+    timmy.upgrading.approvals.set_pin(PIN, by="ann")
+    for number in range(4):
+        id_ = propose(timmy, f"green {number}\n")
+        timmy.upgrades.test(id_)
+        timmy.upgrades.approve(id_, by="ann", pin=PIN)
+        timmy.upgrades.apply(id_)
+        if number < 3:
+            timmy.upgrades.confirm(id_)
+    before = timmy.upgrades.state()
+    timmy.upgrades.begin()
+    timmy.upgrades.begin()
+    after = timmy.upgrades.state()
+    assert (after["current"], after["left"]) == (before["previous"], before["current"])
+    held = [path for path in (tmp_path / "home" / "releases").iterdir() if path.is_dir() and not path.is_symlink()]
+    assert len(held) == 3  # two of them were there when the third was confirmed
+
+
 def test_a_repository_that_is_not_there_keeps_no_home_from_opening(tmp_path: Path, clock: FakeClock) -> None:
     own = UpgradeSettings(repo=tmp_path / "nowhere")
     timmy = Timmy(Settings(home=tmp_path / "home", upgrades=own), clock=clock, providers=[])

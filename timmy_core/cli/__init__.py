@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from timmy_core.cli import agent, alerts, backup, chat, doctor, events, lab, ledger, memory, router, swarm, up, upgrades
+from timmy_core.cli import (
+    agent,
+    alerts,
+    backup,
+    chat,
+    demo,
+    doctor,
+    events,
+    lab,
+    ledger,
+    memory,
+    router,
+    swarm,
+    up,
+    upgrades,
+)
 from timmy_core.cli.console import err
 from timmy_core.errors import TimmyError
 
@@ -23,6 +38,7 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.command("chat")(chat.chat)
+app.command("demo")(demo.demo)
 app.command("lab")(lab.lab)
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,12 +28,20 @@ def up(
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
 ) -> None:
     """Serve pages, API and live feed until Ctrl-C; prints the address."""
+    root = (home or default_home()).expanduser().absolute()
+    first = write_template(root)
+    notes = [f"wrote {root / 'timmy.toml'}: name your providers there"] if first else []
+    serve_home(root, host=host, port=port, password=password, no_open=no_open, notes=notes)
+
+
+def serve_home(
+    root: Path, *, host: str | None, port: int | None, password: str | None, no_open: bool, notes: Sequence[str]
+) -> None:
+    """Serve a home until Ctrl-C; prints the address, and the notes below it."""
     from timmy_core.server.run import Serving, serve
 
-    root = (home or default_home()).expanduser().absolute()
     # The pages open the home by themselves, and this tells them which one is served.
     os.environ["TIMMY_HOME"] = str(root)
-    first = write_template(root)
     with open_timmy(root) as timmy:
         settings = timmy.settings.server
         secret = SecretStr(password) if password else settings.password
@@ -41,9 +51,8 @@ def up(
             timmy.start_schedule()
             out.print(f"[bold green]Timmy Workbench[/] is at [bold]{escape(serving.url)}[/]", soft_wrap=True)
             out.print(f"[dim]home {escape(str(root))} · Ctrl-C stops it[/]", soft_wrap=True)
-            if first:
-                written = escape(str(timmy.settings.toml_path))
-                out.print(f"[dim]wrote {written}: name your providers there[/]", soft_wrap=True)
+            for note in notes:
+                out.print(f"[dim]{escape(note)}[/]", soft_wrap=True)
 
         try:
             serve(

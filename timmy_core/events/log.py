@@ -80,7 +80,10 @@ class EventLog:
         self.check_heads: CheckHeads | None = None
         self.text: TextSearch | None = None
         with store.read() as connection:
-            self.epoch: str = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()[0]
+            # What readers keep cursors in: a restored log goes on under another name, though its heads still hold.
+            self.epoch: str = connection.execute(
+                "SELECT value FROM meta WHERE key IN ('epoch', 'restored') ORDER BY key DESC LIMIT 1"
+            ).fetchone()[0]
 
     # Appending -----------------------------------------------------------------------------------------------
 

@@ -112,6 +112,12 @@ EVENT_TYPES: Final[dict[str, str]] = {
     "log.redacted": "an event's data was removed",
     "log.sealed": "a segment was archived",
     "log.pruned": "archived events were removed from the store",
+    "log.backed_up": "a backup of the home was made",
+    "log.restored": "the home was restored from a backup",
+    "alert.raised": "something needs a person's eye",
+    "alert.resolved": "what an alert was about is over",
+    "alert.notified": "somebody was told of an alert",
+    "alert.notify_failed": "nobody could be told of an alert",
 }
 
 _TYPE: Final = re.compile(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$")

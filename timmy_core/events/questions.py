@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
@@ -71,6 +71,21 @@ FROM agents
 ORDER BY last DESC, agent_id
 """
 
+# What an event ends -> (the type that began it, what both have in common); the nearest before it counts.
+_BEGUN_BY: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "auction.closed": (("task.bidding", "task"),),
+    "task.completed": (("task.started", "task"),),
+    "task.failed": (("task.started", "task"),),
+    "tool.completed": (("tool.called", "tool"),),
+    "tool.failed": (("tool.called", "tool"),),
+    "payment.settled": (("payment.initiated", "entry"),),
+    "payment.failed": (("payment.initiated", "entry"),),
+    "invoice.settled": (("invoice.created", "entry"),),
+    "upgrade.tests_passed": (("upgrade.tests_started", "proposal"),),
+    "upgrade.tests_failed": (("upgrade.tests_started", "proposal"),),
+}
+_BEGINS: Final[Mapping[str, tuple[str, ...]]] = {begin: (key,) for pairs in _BEGUN_BY.values() for begin, key in pairs}
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -98,8 +113,8 @@ class Summary:
 class Span:
     """One event of a trace as a bar: when it began, in ms after the trace's beginning, and how long it took.
 
-    An event is written when what it tells of is over, so its bar ends at its `ts`; `duration_ms` is None where the
-    event says nothing of its duration.
+    An event is written when what it tells of is over, so its bar ends at its `ts`. `duration_ms` is what the event
+    says of it, or else the time since the event that began it, such as `task.started`; None where neither is there.
     """
 
     event: Event
@@ -183,7 +198,7 @@ class Questions:
     def trace(self, trace_id: str) -> list[Span]:
         """Return the events of one request as bars, in the order they began; an empty list where there are none."""
         events = self._log.list(trace_id=trace_id, limit=MAX_SPANS, order="asc")
-        bars = [(event, _duration_ms(event)) for event in events]
+        bars = _with_durations(events)
         begins = [to_us(event.ts) / 1000 - (duration or 0.0) for event, duration in bars]
         zero = min(begins, default=0.0)
         spans = [
@@ -197,7 +212,8 @@ class Questions:
             )
             for (event, duration), begin in zip(bars, begins, strict=True)
         ]
-        return sorted(spans, key=lambda span: (span.begin_ms, -span.end_ms, span.event.seq))
+        # Of those that begin together, what takes no time comes first, then what takes longest and so holds the others.
+        return sorted(spans, key=lambda one: (one.begin_ms, one.duration_ms is not None, -one.end_ms, one.event.seq))
 
     def _range(self, minutes: float) -> tuple[datetime, datetime]:
         if not 0 < minutes <= MAX_MINUTES:
@@ -216,8 +232,30 @@ def _bound(column: str, sign: str, moment: datetime | None) -> str:
         raise EventError(str(error)) from None
 
 
+def _with_durations(events: Sequence[Event]) -> list[tuple[Event, float | None]]:
+    """Return each event of a trace with how long it took, so far as that is known."""
+    begun: dict[tuple[str, object], Event] = {}
+    bars: list[tuple[Event, float | None]] = []
+    for event in events:
+        duration = _duration_ms(event)
+        for begin, key in _BEGUN_BY.get(event.type, ()):
+            shared = _part(event, key)
+            first = begun.get((begin, shared)) if shared is not None else None
+            if duration is None and first is not None:
+                duration = max(0.0, (to_us(event.ts) - to_us(first.ts)) / 1000)
+        bars.append((event, duration))
+        for key in _BEGINS.get(event.type, ()):
+            begun[event.type, _part(event, key)] = event
+    return bars
+
+
+def _part(event: Event, key: str) -> object:
+    """Return what an event and the one that began it have in common."""
+    return event.task_id if key == "task" else (event.data or {}).get(key)
+
+
 def _duration_ms(event: Event) -> float | None:
-    for name in ("duration_ms", *PROMOTED["latency_ms"][1]):
+    for name in ("duration_ms", "took_ms", *PROMOTED["latency_ms"][1]):
         value = (event.data or {}).get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
             return float(value)

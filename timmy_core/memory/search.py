@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from timmy_core.clock import Clock, to_us
 from timmy_core.errors import EntryError
+from timmy_core.memory.aside import Aside
 from timmy_core.memory.context import Builder, Tokens
 from timmy_core.memory.filters import Filters, Scopes, scopes_of
 from timmy_core.memory.keywords import Hits, Keywords
@@ -78,13 +79,13 @@ class NearestVectors(Protocol):
     """The index of vectors."""
 
     def search(
-        self, vector: Vector, *, scopes: Sequence[str], limit: int, allowed: Collection[int] | None = None
+        self, vector: Vector, *, scopes: Sequence[str], limit: int, allowed: Numbers | None = None
     ) -> Sequence[Near]:
         """Return the nearest entries of the scopes."""
         ...
 
-    def among(self, vector: Vector, entries: Collection[int]) -> Sequence[Near]:
-        """Return the similarities of some entries."""
+    def among(self, vector: Vector, entries: Collection[int], *, scopes: Sequence[str] = ()) -> Sequence[Near]:
+        """Return the similarities of some entries, which are most likely in these scopes."""
         ...
 
 
@@ -142,6 +143,7 @@ class Search:
         self._weights = weights
         self._stems = Stems()
         self._keywords = Keywords()
+        self._aside = Aside("timmy-memory-search")
 
     def search(
         self,
@@ -216,6 +218,7 @@ class Search:
 
     def close(self) -> None:
         """Let go of what was opened."""
+        self._aside.close()
         self._stems.close()
 
     # Candidates ----------------------------------------------------------------------------------------------
@@ -230,38 +233,48 @@ class Search:
             wanted *= _GROWTH
 
     def _candidates(self, asked: _Asked, wanted: int) -> tuple[list[Candidate], Hits, bool]:
+        """Find by words and, at the same time, by meaning; what words found is read while meaning is looked at."""
+        near: dict[int, Near] = {}
         with self._store.read() as connection:
             total = self._keywords.total(connection, asked.scopes)
             allowed = asked.filters.gather(connection, total)
-            names = asked.scopes.listed(connection) if asked.vector is not None else []
             if allowed is not None and not len(allowed):
                 return [], Hits((), {}, [], complete=True), True
-            hits = self._keywords.find(connection, asked.query, asked.scopes, rows=wanted, allowed=allowed)
-        near: Sequence[Near] = []
-        complete = hits.complete
-        if asked.vector is not None and self._vectors is not None:
             limit = max(_NEAR, wanted * _NEAR // CANDIDATES)
-            among = None if allowed is None else allowed.tolist()
-            near = self._vectors.search(asked.vector, scopes=names, limit=limit, allowed=among)
-            complete = complete and len(near) < limit
-            known = {one.entry_seq for one in near}
-            near = [*near, *self._vectors.among(asked.vector, [seq for seq in hits.seqs if seq not in known])]
-        return self._read(asked, hits.seqs, near), hits, complete
-
-    def _read(self, asked: _Asked, seqs: Iterable[int], near: Sequence[Near]) -> list[Candidate]:
-        """Read the candidates that pass the filters, with the turns beside them."""
-        similar = {one.entry_seq: one for one in near}
-        wanted = list(dict.fromkeys([*seqs, *similar]))
-        query = _READ.format(where=asked.filters.where())
-        with self._store.read() as connection:
-            rows = connection.execute(query, (json.dumps(wanted), *asked.filters.values)).fetchall()
+            nearest = self._nearest(asked, limit, allowed)
+            hits = self._keywords.find(connection, asked.query, asked.scopes, rows=wanted, allowed=allowed)
+            rows = _read(connection, asked.filters, hits.seqs)
+            complete = hits.complete
+            if nearest is not None:
+                names, found = nearest()
+                complete = complete and len(found) < limit
+                near = {one.entry_seq: one for one in found}
+                known = set(hits.seqs)
+                rows += _read(connection, asked.filters, [seq for seq in near if seq not in known])
+                near |= self._similar(asked, [row[0] for row in rows if row[0] not in near], names)
         now = to_us(asked.now)
-        found = []
-        for seq, document, kind, importance, created_at, *texts in rows:
-            sentence, window = _similarity(similar.get(seq))
-            age_days = (now - created_at) / _DAY_US
-            found.append(Candidate(seq, document, kind, tuple(texts), importance, age_days, sentence, window))
-        return found
+        return [_candidate(row, near.get(row[0]), now) for row in rows], hits, complete
+
+    def _nearest(
+        self, asked: _Asked, limit: int, allowed: Numbers | None
+    ) -> Callable[[], tuple[list[str], Sequence[Near]]] | None:
+        """Begin to look for what is near, on another thread; return what waits for it, and for where that looked."""
+        vector, vectors = asked.vector, self._vectors
+        if vector is None or vectors is None:
+            return None
+
+        def look() -> tuple[list[str], Sequence[Near]]:
+            with self._store.read() as connection:
+                names = asked.scopes.listed(connection)
+            return names, vectors.search(vector, scopes=names, limit=limit, allowed=allowed)
+
+        return self._aside.start(look)
+
+    def _similar(self, asked: _Asked, seqs: Sequence[int], scopes: Sequence[str]) -> dict[int, Near]:
+        """Return the similarities of what only words found."""
+        if asked.vector is None or self._vectors is None or not seqs:
+            return {}
+        return {one.entry_seq: one for one in self._vectors.among(asked.vector, seqs, scopes=scopes)}
 
     def _newest(self, filters: Filters, limit: int) -> list[Match]:
         """Answer no question: the newest entries that pass the filters."""
@@ -291,6 +304,21 @@ class Search:
         if asked.query.pieces:
             notes.append("text without spaces between words was looked for letter by letter, in the newest entries")
         return "; ".join(note for note in notes if note)
+
+
+def _read(connection: Connection, filters: Filters, seqs: Sequence[int]) -> list[tuple[Any, ...]]:
+    """Read the entries that pass the filters, with the turns beside them."""
+    if not seqs:
+        return []
+    query = _READ.format(where=filters.where())
+    return connection.execute(query, (json.dumps(seqs), *filters.values)).fetchall()
+
+
+def _candidate(row: tuple[Any, ...], near: Near | None, now: int) -> Candidate:
+    seq, document, kind, importance, created_at, own, previous, next_, about = row
+    sentence, window = _similarity(near)
+    age_days = (now - created_at) / _DAY_US
+    return Candidate(seq, document, kind, (own, previous, next_, about), importance, age_days, sentence, window)
 
 
 def _similarity(near: Near | None) -> tuple[float | None, float | None]:

@@ -265,9 +265,6 @@ class Try:
         )
         call.attempts.append(attempt)
         recorder = desk.recorder
-        content = None
-        if recorder.wants_content:
-            content = Content(self.request.messages, "".join(self.pieces), tuple(self.tool_calls))
         record = AttemptRecord(
             origin=call.origin,
             index=self._index,
@@ -279,8 +276,13 @@ class Try:
             finish_reason=finish_reason,
             cost_microusd=cost,
             hold_id=self._hold.id,
-            content=content,
+            content=self._content() if recorder.wants_content else None,
+            only=call.options.provider is not None,
+            local_only=call.options.local_only,
         )
         after = self._breaker.snapshot
         moved = transition is not None or (before is not after and before != after)
         recorder.attempted(record, CircuitRecord(call.origin, name, model, after, transition) if moved else None)
+
+    def _content(self) -> Content:
+        return Content(self.request.messages, "".join(self.pieces), tuple(self.tool_calls))

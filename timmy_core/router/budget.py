@@ -167,6 +167,9 @@ class Budgets:
 
     def applies(self, origin: Origin, provider: Provider) -> bool:
         """Return whether a budget holds for this call; without one nothing is set aside and nobody waits."""
+        # A call that would leave no record is not made: `reserve` refuses it.
+        if self._store.read_only:
+            return True
         rules = self._rules
         if not rules.together.any and not rules.of(origin.agent_id).any:
             return False
@@ -181,6 +184,9 @@ class Budgets:
         """
         if not self.applies(origin, provider):
             return _NOTHING
+        if self._store.read_only:
+            advice = "start with `timmy lab --write` to ask from here"
+            return Refused("this home is open to be read only, and an answer would leave no record", advice)
         price = self.price(provider, model)
         if price is None:
             return Refused(

@@ -272,6 +272,8 @@ def _attempt_event(record: AttemptRecord) -> NewEvent:
         "timmy.outcome": attempt.outcome,
         "timmy.attempt": record.index,
         "timmy.why": None if attempt.why == "cascade" else attempt.why,
+        "timmy.only": True if record.only else None,
+        "timmy.local_only": True if record.local_only else None,
         "timmy.streamed": record.streamed,
         "timmy.latency_ms": round(attempt.latency_ms, 3),
         "timmy.first_token_ms": None if attempt.first_token_ms is None else round(attempt.first_token_ms, 3),

@@ -38,6 +38,8 @@ class AttemptRecord:
         cost_microusd: of this attempt, failed and cancelled ones too; None where no price is known.
         hold_id: the money that was set aside for it, which its record settles; None where there was none.
         content: what was said; None unless the recorder wants it.
+        only: the caller wanted this provider and no other.
+        local_only: the caller wanted it to stay on this machine.
     """
 
     origin: Origin
@@ -51,6 +53,8 @@ class AttemptRecord:
     cost_microusd: int | None
     hold_id: str | None = None
     content: Content | None = None
+    only: bool = False
+    local_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

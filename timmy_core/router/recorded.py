@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import collections
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,9 +27,12 @@ _HALF_S: Final = 60.0  # one that was so far away is drawn half as often as one 
 _ROWS_A_REQUEST: Final = 4
 _UNANSWERED_ROWS: Final = 10_000
 
+# The wishes of callers stand in the events alone; of one that was pruned or redacted they are not known.
 _ROWS: Final = """
 SELECT id, ts, trace_id, agent_id, attempt, why, coalesce(streamed, 0), provider, model, outcome, error_class, message,
-       latency_us, first_token_us, input_tokens, output_tokens, cached_tokens, cost_microusd
+       latency_us, first_token_us, input_tokens, output_tokens, cached_tokens, cost_microusd,
+       (SELECT data ->> '$."timmy.only"' FROM events WHERE seq = event_seq),
+       (SELECT data ->> '$."timmy.local_only"' FROM events WHERE seq = event_seq)
 FROM provider_metrics WHERE ts >= ? AND ts < ? ORDER BY ts DESC LIMIT ?"""
 
 # They say something about the question, or about its caller; nothing about what another question would have got.
@@ -68,6 +72,11 @@ class Tried:
         return self.at_s + self.latency_s
 
     @property
+    def tokens(self) -> int:
+        """How many tokens were counted."""
+        return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+    @property
     def telling(self) -> bool:
         """Whether it says what the provider would have done with another question of that moment."""
         return self.outcome in ("completed", "failed") and self.error_class not in _OF_THE_QUESTION
@@ -82,6 +91,8 @@ class Asked:
     agent_id: str | None
     streamed: bool
     tries: list[Tried] = field(default_factory=list)
+    only: str = ""  # the provider that its caller wanted and no other
+    local_only: bool = False
 
     @property
     def answered(self) -> bool:
@@ -132,6 +143,14 @@ class Record:
     def __init__(self, tries: Iterable[Tried]) -> None:
         self.tries = sorted(tries, key=lambda tried: tried.at_s)
         self._times = [tried.at_s for tried in self.tries]
+        priced = [tried for tried in self.tries if tried.cost_microusd is not None and tried.tokens]
+        tokens = sum(tried.tokens for tried in priced)
+        self._microusd_a_token = sum(tried.cost_microusd or 0 for tried in priced) / tokens if tokens else None
+
+    def cost(self, tokens: int) -> int | None:
+        """Return what so many tokens cost at the average of then; None where no cost was recorded."""
+        rate = self._microusd_a_token
+        return None if rate is None else math.ceil(rate * tokens)
 
     def near(self, at_s: float, chance: Random) -> Tried | None:
         """Return one of the attempts around a moment, by chance and the sooner the nearer it is; None without any."""
@@ -238,7 +257,8 @@ def _requests(tries: Iterable[tuple[Sequence[Any], Tried]]) -> Iterable[Asked]:
         trace, number = row[2], row[4]
         of_trace = open_[trace]
         if number == 0:
-            of_trace.append(Asked(tried.at_s, trace, row[3], tried.streamed, [tried]))
+            only = tried.provider if row[18] else ""
+            of_trace.append(Asked(tried.at_s, trace, row[3], tried.streamed, [tried], only, bool(row[19])))
             found.append(of_trace[-1])
             continue
         fits = [asked for asked in of_trace if len(asked.tries) == number]

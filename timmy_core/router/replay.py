@@ -22,6 +22,7 @@ from timmy_core.errors import ReplayError
 from timmy_core.router.cascade import Cascade
 from timmy_core.router.chat import Answer, Attempt, Delta, Done, Message, Provider, Usage
 from timmy_core.router.limits import Limits
+from timmy_core.router.options import ChatOptions
 from timmy_core.router.purse import NoPurse
 from timmy_core.router.record import AttemptRecord, CircuitRecord, Origin, UnansweredRecord
 from timmy_core.router.recorded import Asked, Recording
@@ -42,9 +43,9 @@ LIMITS: Final = (
     ),
     "What broke off because of our own limit of time counts as never answered, also where the tried limit is longer.",
     (
-        "What a person steered, budgets, windows of models, and wishes of single callers (their own deadline, one "
-        "provider alone, this machine only) play no part. How long a rate limit was asked for is not recorded; 5 s are "
-        "taken."
+        "What a person steered, budgets, windows of models and the own deadlines of single callers play no part. How "
+        "long a rate limit was asked for is not recorded; 5 s are taken. Where no price is known now, tokens cost what "
+        "they did on average then."
     ),
     "Requests whose callers went away are left out. All circuits are closed at the beginning.",
 )
@@ -211,7 +212,7 @@ def replay(
         limits=limits,
         clock=clock,
         recorder=witness,
-        purse=_Purse(cost),
+        purse=_Purse(cost, recording),
         random=Random(seed),  # noqa: S311 - for a simulation
     )
     aliases = {(info.name, model): alias for info in providers for alias, model in _default_last(info)}
@@ -250,6 +251,7 @@ class _Stage:
         ends: float,
     ) -> None:
         self._cascade = cascade
+        self._names = frozenset(provider.name for provider in cascade.providers)
         self._clock = clock
         self._recording = recording
         self._aliases = aliases
@@ -286,18 +288,22 @@ class _Stage:
         PLAY.set(play)
         began = self._clock.monotonic()
         alias = next((self._aliases.get((tried.provider, tried.model)) for tried in asked.tries), None) or "default"
+        if asked.only and asked.only not in self._names:
+            # Nobody else may answer what was meant for one who is not asked any more.
+            return Fate(began, "", 0.0, None, 0, 0)
+        options = ChatOptions(model=alias, provider=asked.only or None, local_only=asked.local_only)
         origin = Origin(asked.trace_id, asked.agent_id)
         messages = (Message("user", "."),)
         first_s = None
         if asked.streamed:
             answer: Answer | None = None
-            async for part in self._cascade.stream(messages, origin=origin, model=alias):
+            async for part in self._cascade.stream(messages, origin=origin, **options):
                 if isinstance(part, Delta) and first_s is None:
                     first_s = self._clock.monotonic() - began
                 if isinstance(part, Done):
                     answer = part.answer
         else:
-            answer = await self._cascade.chat(messages, origin=origin, model=alias)
+            answer = await self._cascade.chat(messages, origin=origin, **options)
         return _fate(answer, began, first_s, play)
 
 
@@ -321,17 +327,18 @@ def _fate(answer: Answer | None, began: float, first_s: float | None, play: Play
 class _Purse(NoPurse):
     """Knows prices and no budgets."""
 
-    def __init__(self, cost: Cost | None) -> None:
-        self._cost = cost
+    def __init__(self, cost: Cost | None, recording: Recording) -> None:
+        self._cost = cost or super().cost
+        self._recording = recording
 
     def cost(self, provider: Provider, model: str, usage: Usage) -> int | None:
-        """Return what these tokens cost."""
-        if self._cost is None:
-            return super().cost(provider, model, usage)
+        """Return what these tokens cost now; where no price is known, what they cost on average then."""
         question, _ = PLAY.get().asked.tokens
         if usage.estimated and question is not None:
             usage = Usage(question, usage.output_tokens)
-        return self._cost(provider, model, usage)
+        known = self._cost(provider, model, usage)
+        record = None if known is not None else self._recording.record(provider.name, model)
+        return known if record is None else record.cost((usage.input_tokens or 0) + (usage.output_tokens or 0))
 
 
 class _Witness:

@@ -83,6 +83,7 @@ class ReplayedProvider:
         self.local = info.local
         self.can_prefill = info.can_prefill
         self.max_concurrency = info.max_concurrency
+        self._windows: dict[str, int] = {}
         self._recording = recording
         self._limits = limits
         self._now_s = now_s
@@ -93,8 +94,8 @@ class ReplayedProvider:
         return None if self._known else ("nothing is recorded of it in this time", "choose a longer time")
 
     def window_tokens(self, model: str) -> int | None:
-        """Its window plays no part: how long a question was is known only after it was asked."""
-        del model
+        """Return that it is not known: how long a question is shows only once it was asked, so windows play no part."""
+        return self._windows.get(model)
 
     async def chat(self, request: ChatRequest) -> Completion:
         """Take as long as it took, and end as it ended."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from timmy_core.errors import StoreBusyError, StoreClosedError, StoreError
+from timmy_core.errors import StoreBusyError, StoreClosedError, StoreError, StoreReadOnlyError
 from timmy_core.store.bell import Bell, BellWatcher
 from timmy_core.store.faults import translate as _translate
 from timmy_core.store.migrations import migrate
@@ -67,6 +67,7 @@ class Store:
         self._pid = os.getpid()
         self._closing = threading.Lock()
         self._closed = False
+        self._read_only = False
         self._queue: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
         self._readers = Readers(path)
         self._lock_fd = -1
@@ -126,6 +127,7 @@ class Store:
 
         Raises:
             StoreFullError: the disk is full; nothing was kept.
+            StoreReadOnlyError: the home was opened to be read only.
             StoreClosedError: the store is closed.
             StoreError: the transaction could not be committed.
         """
@@ -146,10 +148,25 @@ class Store:
             raise StoreBusyError(message)
         return self._enqueue(run, waited=False)
 
+    def only_read(self) -> None:
+        """Refuse every write of this process from now on; what is queued is still written."""
+        with self._closing:
+            self._read_only = True
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writes are refused."""
+        return self._read_only
+
     def _enqueue(self, run: Callable[[Connection], T], *, waited: bool = True) -> Future[T]:
         unit = _Unit(run, Future(), waited)
         with self._closing:
             self._check_open()
+            if self._read_only:
+                message = (
+                    f"the home {self.path.parent} is open to be read only; start with `timmy lab --write` to change it"
+                )
+                raise StoreReadOnlyError(message)
             self._queue.put(unit)
         return unit.future
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from timmy_core.errors import StoreError
+from timmy_core.store.schema_alerts import ALERTS
 from timmy_core.store.schema_ledger import LEDGER
 from timmy_core.store.schema_log import ARCHIVE, EVENTS, VIEWS
 from timmy_core.store.schema_memory import MEMORY, RECALL
@@ -18,7 +19,7 @@ from timmy_core.store.schema_upgrades import UPGRADES
 # The number of a migration is its place here, from 1; new ones come last.
 MIGRATIONS: Final[tuple[str, ...]] = (
     EVENTS, ROUTER, CONVERSATION, ARCHIVE, VIEWS, MONEY, MEMORY, RECALL, LEDGER, RECONCILE,
-    UPGRADES, SWARM,
+    UPGRADES, SWARM, ALERTS,
 )  # fmt: skip
 
 

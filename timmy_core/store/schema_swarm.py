@@ -60,9 +60,9 @@ CREATE TABLE swarm_tasks (
     payment_id     TEXT,
     pay_problem    TEXT
 ) STRICT;
-CREATE INDEX swarm_tasks_open ON swarm_tasks (state, seq) WHERE state IN ('bidding', 'assigned', 'working');
+CREATE INDEX swarm_tasks_state ON swarm_tasks (state, seq);
 CREATE INDEX swarm_tasks_unpaid ON swarm_tasks (pay_at) WHERE pay_state IN ('due', 'paying');
-CREATE INDEX swarm_tasks_agent ON swarm_tasks (agent, seq) WHERE agent IS NOT NULL;
+CREATE INDEX swarm_tasks_agent ON swarm_tasks (agent, state, seq) WHERE agent IS NOT NULL;
 CREATE INDEX swarm_tasks_trace ON swarm_tasks (trace_id);
 
 CREATE TABLE swarm_bids (

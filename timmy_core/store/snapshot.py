@@ -7,7 +7,6 @@ import os
 import sqlite3
 from pathlib import Path
 
-from timmy_core.errors import StoreError
 from timmy_core.store.faults import translate
 from timmy_core.store.readers import Readable
 
@@ -67,19 +66,3 @@ def is_open(path: Path) -> bool:
     except sqlite3.DatabaseError:
         return False
     return False
-
-
-def version(path: Path) -> int:
-    """Return the number of the last migration of a database that nobody uses.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            return int(connection.execute("PRAGMA user_version").fetchone()[0])
-    except sqlite3.Error as error:
-        raise translate(error, path) from error
-
-
-__all__ = ["StoreError", "damage", "is_open", "snapshot", "version"]

@@ -44,7 +44,9 @@ def check_capabilities(given: Sequence[str], word: str = "capabilities") -> tupl
     found = tuple(dict.fromkeys(given))
     wrong = next((one for one in found if not isinstance(one, str) or not _CAPABILITY.fullmatch(one)), None)
     if wrong is not None or len(found) > MAX_CAPABILITIES:
-        message = f"{word} holds {str(wrong)[:40]!r}; expected up to {MAX_CAPABILITIES} words of a-z, 0-9, '_', '.', '-'"
+        message = (
+            f"{word} holds {str(wrong)[:40]!r}; expected up to {MAX_CAPABILITIES} words of a-z, 0-9, '_', '.', '-'"
+        )
         raise SwarmError(message)
     return found
 
@@ -144,7 +146,8 @@ class Roster:
     def all(self, *, left: bool) -> Agents:
         """Return the agents, with `left` also those that left."""
         with self._rows.store.read() as connection:
-            return self._rows.agents(connection, "1" if left else "status <> 'left'")
+            found = self._rows.agents(connection, "1" if left else "status <> 'left'")
+            return self._rows.counted(connection, found)
 
     def get(self, name: str) -> AgentInfo:
         """Return an agent.
@@ -153,7 +156,7 @@ class Roster:
             AgentUnknownError: there is none of that name.
         """
         with self._rows.store.read() as connection:
-            return self._rows.agent(connection, name)
+            return self._rows.counted(connection, [self._rows.agent(connection, name)])[0]
 
     # Tokens --------------------------------------------------------------------------------------------------
 

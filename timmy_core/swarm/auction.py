@@ -11,7 +11,7 @@ from timmy_core.clock import from_us, new_id, to_us
 from timmy_core.errors import BidError, SwarmError
 from timmy_core.settings_swarm import SwarmSettings
 from timmy_core.store.engine import Connection
-from timmy_core.swarm.model import OPEN, Bid, Task
+from timmy_core.swarm.model import OPEN, AgentInfo, Bid, Task
 from timmy_core.swarm.rows import Rows
 
 MAX_TEXT: Final = 20_000
@@ -125,7 +125,7 @@ class Auctions:
         def run(connection: Connection) -> Bid:
             task = self._rows.task(connection, task_id)
             who = self._rows.agent(connection, agent)
-            self._check(task, who.status, set(who.capabilities), agent, amount_msat)
+            self._check(task, who, amount_msat)
             mine = "WHERE task_id = ? AND auction = ? AND agent = ?"
             found = [each for each in task.bids if each.agent == agent and each.auction == task.auction]
             if found and found[0].amount_msat == amount_msat:
@@ -144,15 +144,17 @@ class Auctions:
 
         return self._rows.store.write(run)
 
-    def _check(self, task: Task, status: str, able: set[str], agent: str, amount_msat: int) -> None:
-        lacks = [need for need in task.needs if need not in able]
+    def _check(self, task: Task, who: AgentInfo, amount_msat: int) -> None:
+        lacks = [need for need in task.needs if need not in who.capabilities]
         problem = ""
-        if status == "left":
-            problem = f"{agent} left the swarm; register it again before it bids"
+        if who.status == "left":
+            problem = f"{who.name} left the swarm; register it again before it bids"
         elif task.state != "bidding" or to_us(task.bidding_until) <= self._rows.now_us():
             problem = f"bidding for the task {task.id} is over; `timmy swarm tasks` shows those that are open"
         elif lacks:
-            problem = f"{agent} lacks {', '.join(lacks)}, which the task {task.id} needs; leave it to others"
+            problem = f"{who.name} lacks {', '.join(lacks)}, which the task {task.id} needs; leave it to others"
+        elif task.local_only and who.kind == "remote":
+            problem = f"nothing of the task {task.id} may leave this machine, so {who.name} may not bid for it"
         elif not 0 <= amount_msat <= task.budget_msat:
             problem = f"a bid for the task {task.id} is 0 to {task.budget_msat:,} msat, its budget, not {amount_msat:,}"
         if problem:
@@ -180,7 +182,10 @@ class Auctions:
         self._rows.tell(connection, "auction.closed", data, task=task, agent_id=best[1] if best else None)
         if best is None:
             words = "nobody was there to do it" if data["bids"] else "nobody bid for it"
-            return self.fail(connection, task, f"{words} within {task.bidding_s:g} s", "unassigned")
+            if task.auction < self._settings.max_attempts:
+                # Perhaps nobody was served meanwhile: another auction gives all of them the time to bid.
+                return self._reopen(connection, task, words)
+            return self.fail(connection, task, f"{words} in {task.auction} auctions", "unassigned")
         return self._give(connection, task, best, "")
 
     def _best(self, connection: Connection, task: Task) -> tuple[int, str, int] | None:
@@ -215,15 +220,20 @@ class Auctions:
         if best is not None:
             given = self._give(connection, task, best, reason)
         else:
-            until = self._rows.now_us() + round(task.bidding_s * _US)
-            given = self._rows.set(
-                connection, task, state="bidding", auction=task.auction + 1, bidding_until=until, agent=None,
-                bid_msat=None, lease=None, lease_until=None, holder=None, assigned_at=None, started_at=None,
-            )  # fmt: skip
-            self._tell_bidding(connection, given, reason)
+            given = self._reopen(connection, task, reason)
         if before is not None:
             self._rows.settle(connection, before, f"it does not work on {task.id} any more", task.trace_id)
         return given
+
+    def _reopen(self, connection: Connection, task: Task, reason: str) -> Task:
+        """Hold another auction."""
+        until = self._rows.now_us() + round(task.bidding_s * _US)
+        opened = self._rows.set(
+            connection, task, state="bidding", auction=task.auction + 1, bidding_until=until, agent=None,
+            bid_msat=None, lease=None, lease_until=None, holder=None, assigned_at=None, started_at=None,
+        )  # fmt: skip
+        self._tell_bidding(connection, opened, reason)
+        return opened
 
     def fail(self, connection: Connection, task: Task, problem: str, kind: str) -> Task:
         """End a task without a result."""
@@ -291,4 +301,3 @@ def check_sats(name: str, sats: float) -> int:
         message = f"{name} is {sats!r}, less than a thousandth of a sat apart from an amount that there is; round it"
         raise SwarmError(message)
     return msat
-

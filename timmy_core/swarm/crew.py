@@ -143,7 +143,7 @@ class Crew:
             _log.info("%s worked on %s for nothing: %s", who.name, task.id, error)
         except TimmyError as error:
             self._failed(task, who, lease, str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is logged, and ends the task with words
             # A fault of ours: it belongs in the program's log, and the task must not hang.
             _log.exception("%s could not work on %s", who.name, task.id)
             self._failed(task, who, lease, f"a fault of the workbench, {type(error).__name__}")
@@ -181,4 +181,3 @@ class Crew:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(cancel_futures=True)
-

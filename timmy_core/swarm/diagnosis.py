@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from timmy_core.clock import Clock
+from timmy_core.errors import EventConflictError
 from timmy_core.events.log import EventLog
-from timmy_core.events.model import Event, NewEvent
+from timmy_core.events.model import Event
 from timmy_core.swarm.rows import SOURCE
 
 WINDOW: Final = timedelta(minutes=10)
@@ -125,15 +127,10 @@ class Diagnosis:
             f"{seen.at[0]:%H:%M} UTC", "link": kind.link,
             "last": f"/swarm/events?trace={quote(last.trace_id)}" if last.trace_id else f"/swarm/events?seq={last.seq}",
         }  # fmt: skip
-        # The same failures, counted by another process too, make one event.
+        # Said of the same failures before, by a run of Timmy that ended since, it is not said again.
         mark = hashlib.blake2b(f"{key}{level}{seen.at[0].isoformat()}".encode(), digest_size=12).hexdigest()
-        self._log.append_many(
-            [
-                NewEvent(
-                    f"system.{level}", SOURCE, data, task_id=last.task_id, agent_id=last.agent_id,
-                    trace_id=last.trace_id, id=f"diagnosis-{mark}",
-                )
-            ]
-        )  # fmt: skip
-
-
+        with contextlib.suppress(EventConflictError):
+            self._log.append(
+                f"system.{level}", source=SOURCE, data=data, task_id=last.task_id, agent_id=last.agent_id,
+                trace_id=last.trace_id, id=f"diagnosis-{mark}",
+            )  # fmt: skip

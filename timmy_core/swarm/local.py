@@ -128,4 +128,3 @@ class LocalWork:
 
 def _event(kind: str, task: Task, agent: str, data: dict[str, Any]) -> NewEvent:
     return NewEvent(kind, SOURCE, data, task_id=task.id, agent_id=agent, trace_id=task.trace_id)
-

@@ -138,7 +138,7 @@ class ChangeTools:
         size = "1 file" if len(files) == 1 else f"{len(files)} files"
         told = (
             f"I have proposed this change: {title.splitlines()[0]} ({size}). Nothing is changed yet: it is tested now, "
-            f"and a person decides at /self-modify/queue?id={made.id}"
+            f"and a person decides: [the proposal](/self-modify/queue?id={made.id})"
         )
         return Said(f"proposed as {made.id}", told)
 

@@ -14,7 +14,9 @@ CHARS_A_SAT: Final = 200  # of a task's text; longer ones cost more
 LEAST: Final = 0.5  # of its price, for which an agent still works
 
 _CODE: Final = r"code|program|script|function|class|bug|test|implement|build|draft|design|template|regex|sql"
-_LOOK: Final = r"why|how many|how much|count|compare|trend|analy[sz]e|explain|find|forecast|when|calculate|\d+\s*[-+*/]\s*\d+"
+_LOOK: Final = (
+    r"why|how many|how much|count|compare|trend|analy[sz]e|explain|find|forecast|when|calculate|\d+\s*[-+*/]\s*\d+"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,7 @@ OFF: Final = Recalled("off")
 class Looks:
     """Looks into memory beside the event loop, on threads of its own, and gives up in time."""
 
-    def __init__(self, memories: Recalls, max_tokens: int, bounds_s: tuple[float, float] = (RECALL_S, FIRST_S)) -> None:
+    def __init__(self, memories: Recalls, max_tokens: int, bounds_s: tuple[float, float] | None = None) -> None:
         self._memories = memories
         self._max_tokens = max_tokens
         self._bounds_s = bounds_s
@@ -177,7 +177,7 @@ class Looks:
         work = self._submit(question, agent_id, session, local=local, without_traces=without_traces)
         if work is None:
             return Recalled("failed", problem="Timmy is closed")
-        bound_s = self._bounds_s[0 if self._warm else 1]
+        bound_s = (self._bounds_s or (RECALL_S, FIRST_S))[0 if self._warm else 1]
         await asyncio.wait({work}, timeout=bound_s)
         took_ms = round((time.perf_counter() - began) * 1000, 3)
         if not work.done():

@@ -1,4 +1,4 @@
-"""Tending: threads of the serving process that do what is due, woken by the doorbell, and go on when something fails."""
+"""Tending: threads of the serving process that do what is due, woken by the doorbell; a failure does not end them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Tender:
         self._store = store
         self._log = log
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"timmy-{what.split()[0]}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="timmy-" + what.replace(" ", "-"), daemon=True)
         self._failures = 0
 
     def start(self) -> None:
@@ -78,7 +78,7 @@ class Tender:
                 _log.warning("%s cannot go on: %s", self._what, error)
                 data = {"message": f"{self._what} cannot go on: {error}"}
                 self._log.append("system.warning", source=SOURCE, data=data)
-            return min(RETRY_AT_MOST_S, LOOK_S * 2**self._failures)
+            return min(RETRY_AT_MOST_S, LOOK_S * 2.0 ** min(self._failures, 10))
         if self._failures:
             self._log.append("system.info", source=SOURCE, data={"message": f"{self._what} goes on"})
             self._failures = 0

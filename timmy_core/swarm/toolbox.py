@@ -49,7 +49,7 @@ class Toolbox:
     def __init__(self, names: Sequence[str], keeps: Keeps | None, changes: Tools | None) -> None:
         self._keeps = keeps
         self._changes = changes
-        able = {"calculate": _calculate}
+        able: dict[str, Callable[[str], str]] = {"calculate": _calculate}
         if keeps is not None:
             able |= {"search_memory": self._search, "query_tables": self._query}
         self._able = {name: run for name, run in able.items() if name in names}
@@ -124,7 +124,7 @@ def _value(node: ast.AST) -> int | float:
         raised = base**power
         if isinstance(raised, complex):
             message = "the root of a negative number is none"
-            raise ValueError(message)
+            raise ValueError(message)  # noqa: TRY004 - the value is wrong, whatever its type
         return _bounded(raised)
     message = f"{type(node).__name__} is no part of a sum"
     raise ValueError(message)
@@ -149,7 +149,7 @@ _SHOWN: Final = {
         "search_memory", "Find what is remembered, in this home, about something.", "words", "What to look for."
     ),
     "query_tables": _shown(
-        "query_tables", f"Ask the tables of this home in DuckDB's SQL; at most {MAX_ROWS} rows. SHOW TABLES lists them.",
+        "query_tables", f"Ask this home's tables in DuckDB's SQL; at most {MAX_ROWS} rows. SHOW TABLES lists them.",
         "sql", "One SELECT, SHOW or DESCRIBE.",
     ),
 }  # fmt: skip

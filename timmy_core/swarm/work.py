@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol
 
 from timmy_core.clock import to_us
@@ -10,7 +11,6 @@ from timmy_core.errors import SwarmError, TaskStateError
 from timmy_core.settings_swarm import SwarmSettings
 from timmy_core.store.engine import Connection
 from timmy_core.swarm.auction import DUE, Auctions
-from timmy_core.swarm.forgotten import FORGOTTEN
 from timmy_core.swarm.model import HELD, OPEN, Done, PayState, Task, TaskState
 from timmy_core.swarm.rows import Rows
 
@@ -219,7 +219,7 @@ class Working:
     def _each(self, query: str, run: Callable[[Connection, str], Task | None], value: int | str) -> list[Task]:
         with self._rows.store.read() as connection:
             ids = [task.id for task in self._rows.tasks(connection, query, (value, DUE))]
-        done = [self._rows.store.write(lambda connection, each=task_id: run(connection, each)) for task_id in ids]
+        done = [self._rows.store.write(partial(_flipped, run, task_id)) for task_id in ids]
         return [task for task in done if task is not None]
 
     def _silent(self, connection: Connection, task_id: str) -> Task | None:
@@ -238,11 +238,5 @@ class Working:
         return self._auctions.fail(connection, task, "its deadline passed before it was done", "deadline")
 
 
-def forget_result(connection: Connection, trace_id: str | None, text: str) -> None:
-    """Take what was forgotten out of the tasks of its trace: the task stays, without the words."""
-    if trace_id is None:
-        return
-    for column, title in (("result", ""), ("description", f", title = '{FORGOTTEN}'")):
-        # The text that was remembered holds both whole; column names are our own.
-        query = f"UPDATE swarm_tasks SET {column} = ?{title} WHERE trace_id = ? AND instr(?, {column}) > 0"  # noqa: S608
-        connection.execute(query, (FORGOTTEN, trace_id, text))
+def _flipped(run: Callable[[Connection, str], Task | None], task_id: str, connection: Connection) -> Task | None:
+    return run(connection, task_id)

@@ -25,6 +25,7 @@ MAX_MOVES: Final = 20  # how often the branch may move under one call before it 
 _STARTABLE: Final[tuple[State, ...]] = ("approved", "blocked_dirty")
 
 Chain = list[tuple[Proposal, Candidate]]
+Moved = dict[str, frozenset[str] | None]  # what the branch changed since a commit; None where it does not stand on it
 
 
 class Applying:
@@ -113,10 +114,11 @@ class Applying:
         """Put the proposals of a batch on each other; one that does not fit leaves the queue, or waits for the next."""
         chain: Chain = []
         onto = tip
+        moved: Moved = {}
         for proposal in batch:
             if self._rows.get(proposal.id).state != "queued" or self._overlaps(proposal, chain):
                 continue
-            problem = self._deciding.problem(proposal) or self._moved_under(proposal, tip)
+            problem = self._deciding.problem(proposal) or self._moved_under(proposal, tip, moved)
             if problem:
                 self._leave(proposal, "stale", "upgrade.stale", problem)
                 continue
@@ -133,14 +135,18 @@ class Applying:
             for ahead, _ in chain
         )
 
-    def _moved_under(self, proposal: Proposal, tip: str) -> str | None:
+    def _moved_under(self, proposal: Proposal, tip: str, known: Moved) -> str | None:
         """Say why the approval does not hold on the branch as it is now, or nothing."""
         candidate = proposal.candidate
         if candidate is None or candidate.base == tip:
             return None
-        if not self._workspace.has(candidate.base, tip):
+        # Most of a batch was approved on the same commit, so git is asked about it once.
+        if candidate.base not in known:
+            on_it = self._workspace.has(candidate.base, tip)
+            known[candidate.base] = self._workspace.touched(candidate.base, tip) if on_it else None
+        moved = known[candidate.base]
+        if moved is None:
             return "the branch was rewound below the approved merge; test and approve it anew"
-        moved = self._workspace.touched(candidate.base, tip)
         same = sorted(moved & proposal.paths)
         if same:
             return f"the branch changed {same[0]} since the approval; test and approve it anew"
@@ -176,8 +182,7 @@ class Applying:
         """Move the branch: intent, compare-and-swap, work tree, and the end of the intent."""
         progress("landing", None)
         new = chain[-1][1].sha
-        for proposal, candidate in chain:
-            self._workspace.keep(proposal.id, "landing", candidate.sha)
+        self._workspace.keep("landing", {proposal.id: candidate.sha for proposal, candidate in chain})
         try:
             with self._workspace.landing(tip, new, f"upgrade {chain[-1][0].id}") as landing:
                 own = tuple((proposal.id, candidate.sha) for proposal, candidate in chain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
@@ -27,6 +28,8 @@ from timmy_core.upgrades.worker import Worker
 
 if TYPE_CHECKING:
     from timmy_core.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 KEEP_EVERY: Final = timedelta(minutes=1)
 NO_REPO: Final = "no repository is named, so nothing can be proposed; name one as `repo` in [upgrades] and start again"
@@ -106,6 +109,8 @@ class UpgradesRoom:
             self._clock,
             mode=own.mode,
             releases=(own.release_folder or self._home / "releases").expanduser(),
+            release_keep=own.release_keep,
+            max_boots=own.max_boots,
             health=own.health_command,
             health_timeout_s=own.health_s,
         )
@@ -116,8 +121,15 @@ class UpgradesRoom:
     # By itself -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Recover, then test and land what waits, on a thread of its own; the serving process calls it."""
+        """Recover, then test and land what waits, on a thread of its own; the serving process calls it.
+
+        In mode `releases` the start is counted first: a release that ends the process each time is left in the end.
+        """
         if self.configured and self._worker is None:
+            try:
+                self.queue.begin()
+            except UpgradeError as error:
+                _log.warning("the start was not counted: %s", error)  # the worker meets it too, and tells the log
             self._worker = Worker(self, self._events)
             self._worker.start()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from timmy_core.errors import MergeConflictError, UpgradeError, UpgradeStateError
-from timmy_core.upgrades.doors import Trials, Workspace
+from timmy_core.upgrades.doors import Base, Trials, Workspace
 from timmy_core.upgrades.model import Candidate, Progress, Proposal, TestResult
 from timmy_core.upgrades.packing import pack_result
 from timmy_core.upgrades.queue_rows import Rows, candidate_columns
@@ -44,7 +44,7 @@ class Testing:
             return self._run(proposal, candidate, progress, anew=anew)
 
     def _run(self, proposal: Proposal, candidate: Candidate, progress: Progress, *, anew: bool) -> Proposal:
-        self._workspace.keep(proposal.id, "candidate", candidate.sha)
+        self._workspace.keep("candidate", {proposal.id: candidate.sha})
         self._rows.move(
             proposal.id, (proposal.state,), "testing", "upgrade.tests_started",
             {"candidate": candidate.sha, "base": candidate.base}, tests=None, problem=None,
@@ -99,13 +99,14 @@ class Testing:
         Raises:
             SandboxError: the tests could not be run.
         """
-        base = base or candidate.base
-        base_tree, recipe = self._workspace.tree(base), self._trials.recipe
+        at = base or candidate.base
+        base_tree, recipe = self._workspace.tree(at), self._trials.recipe
         known = None if anew else self._rows.result(candidate.tree, base_tree, recipe)
         if known is not None and known.passed:
             progress("tested before", 1.0)
             return known
-        with self._workspace.export(candidate.sha) as own, self._workspace.export(base) as theirs:
+        theirs = Base(base_tree, self._workspace.touched(at, candidate.sha), lambda: self._workspace.export(at))
+        with self._workspace.export(candidate.sha) as own:
             result = self._trials.run(own, theirs, tree=candidate.tree, progress=progress)
         self._rows.keep_result(result, base_tree, recipe)
         return result

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from timmy_core.upgrades.model import (
     Approval,
+    Boot,
     Candidate,
-    Change,
     Decision,
     Diff,
     FileChange,
@@ -23,6 +24,21 @@ from timmy_core.upgrades.model import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The branch as it is, beside a tree that is tested.
+
+    Args:
+        tree: the id of its tree in git.
+        changed: every path in which the tested tree differs from it.
+        export: puts its plain files into a folder; called only where they are needed, as that takes most of the time.
+    """
+
+    tree: str
+    changed: frozenset[str]
+    export: Callable[[], AbstractContextManager[Path]]
+
+
 class Trials(Protocol):
     """Runs the tests of a tree, shut in."""
 
@@ -31,8 +47,8 @@ class Trials(Protocol):
         """A digest of how tests are run (command, limits); a result counts only for the recipe it was made with."""
         ...
 
-    def run(self, export: Path, base_tests: Path, *, tree: str, progress: Progress) -> TestResult:
-        """Test the plain files in `export`, which are those of `tree`, also with the tests found in `base_tests`."""
+    def run(self, export: Path, base: Base, *, tree: str, progress: Progress) -> TestResult:
+        """Test the plain files in `export`, which are those of `tree`, also with the tests of the base."""
         ...
 
 
@@ -126,10 +142,6 @@ class Workspace(Protocol):
         """Take a branch's present commit as a proposal's."""
         ...
 
-    def change(self, base: str, head: str) -> Change:
-        """Return what lies between two commits."""
-        ...
-
     def touched(self, old: str, new: str) -> frozenset[str]:
         """Return the paths that differ between two commits."""
         ...
@@ -170,8 +182,8 @@ class Workspace(Protocol):
         """Return a file as it is in a commit; None where that cannot be shown."""
         ...
 
-    def keep(self, proposal_id: str, name: str, commit: str) -> None:
-        """Keep a commit from being collected, under `refs/upgrades/<id>/<name>`."""
+    def keep(self, name: str, commits: Mapping[str, str]) -> None:
+        """Keep each proposal's commit from being collected, under `refs/upgrades/<id>/<name>`, all or none."""
         ...
 
     def kept(self) -> set[str]:
@@ -209,6 +221,18 @@ class Workspace(Protocol):
 
     def revert(self) -> None:
         """Let the release before run again."""
+        ...
+
+    def boot(self) -> str:
+        """Count one start of the service; return the release that was left because it never started well, if any."""
+        ...
+
+    def release(self) -> Boot:
+        """Return what the service runs out of; nothing in particular where it does not run out of releases."""
+        ...
+
+    def settled(self) -> None:
+        """Say that the branch holds nothing any more of a release that was left."""
         ...
 
     def state(self) -> Mapping[str, Any]:

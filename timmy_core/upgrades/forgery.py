@@ -25,16 +25,6 @@ def plain_files(folder: Path) -> Iterator[str]:
             yield Path(place, name).relative_to(folder).as_posix()
 
 
-def fingerprint(folder: Path) -> str:
-    """Return a digest of all files of a tree: paths, content, and whether they may be run."""
-    whole = hashlib.sha256()
-    for path in sorted(plain_files(folder)):
-        name = os.fsencode(path)
-        whole.update(b"%d:%s" % (len(name), name))
-        whole.update(_content(folder / path))
-    return whole.hexdigest()
-
-
 def grades_itself(candidate: Path, base: Path, tests: Container[str]) -> list[str]:
     """Return the paths of tests and configuration in which the candidate differs from the base."""
     ours = {path for path in plain_files(candidate) if path in tests}

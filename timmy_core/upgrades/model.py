@@ -277,10 +277,32 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A proposal as git keeps it: the commit of the branch it was made on, and its own."""
+    """A proposal as git keeps it: the commit of the branch it was made on, its own, and what lies between."""
 
     base: str
     sha: str
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What a service runs out of, in mode `releases`, and what ran before.
+
+    Args:
+        current: the release that `current` leads to; empty before the first.
+        previous: the one before it, to go back to.
+        confirmed: whether the current one was found well.
+        boots: how often it was started since it was put in place.
+        left: a release that was gone back from, as long as the branch still holds what it brought.
+        kept: the release that was gone back to then.
+    """
+
+    current: str = ""
+    previous: str = ""
+    confirmed: bool = True
+    boots: int = 0
+    left: str = ""
+    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)

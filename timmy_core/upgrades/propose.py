@@ -80,7 +80,7 @@ class Proposing:
     def _write(
         self, proposal_id: str, words: str, by: str, kind: Kind, head: Head, ids: tuple[str | None, str | None, str]
     ) -> Proposal:
-        found = self._workspace.change(head.base, head.sha)
+        found = head.change
         quarantined = self._rows.is_quarantined(found.patch_id)
         risk = self._policy.assess(found.files, kind=kind, quarantined=quarantined)
         now = self._clock.now()

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from timmy_core.clock import Clock
-from timmy_core.errors import ProposalError, UpgradeError, UpgradeStateError
+from timmy_core.errors import ProposalError, UpgradeError
 from timmy_core.events.log import EventLog
 from timmy_core.events.model import Event
 from timmy_core.settings_upgrades import UpgradeSettings
 from timmy_core.store.engine import Store
 from timmy_core.upgrades.apply import Applying
 from timmy_core.upgrades.candidate import Testing
+from timmy_core.upgrades.confirming import PATIENCE_S, Confirming, quiet
 from timmy_core.upgrades.deciding import Deciding
 from timmy_core.upgrades.doors import Approvals, Policy, Trials, Workspace
 from timmy_core.upgrades.history import History
@@ -24,13 +25,6 @@ from timmy_core.upgrades.queue_rows import Rows
 from timmy_core.upgrades.recover import Recovering
 from timmy_core.upgrades.rollback import RollingBack
 from timmy_core.upgrades.states import PENDING
-
-PATIENCE_S: Final = 60.0
-_HEALTH: Final = "health check"
-
-
-def quiet(_what: str, _done: float | None) -> None:
-    """Tell nobody how far it is."""
 
 
 class Upgrades:
@@ -71,6 +65,7 @@ class Upgrades:
         self._deciding = Deciding(self._rows, workspace, policy, approvals, settings, clock)
         self._recovering = Recovering(self._rows, workspace)
         self._rolling = RollingBack(self._rows, workspace, self._testing, self._recovering)
+        self._confirming = Confirming(self._rows, workspace, self._rolling)
         self._applying = Applying(self._rows, workspace, policy, self._testing, self._deciding, self._recovering.mend)
         self._history = History(self._rows, workspace, events)
 
@@ -245,7 +240,7 @@ class Upgrades:
             RecoveryError: an earlier landing has to be looked at by a person first.
         """
         if self._applying.enqueue(id).state == "queued":
-            self._confirm(self._applying.work(progress, patience_s, wanted=id))
+            self._confirming.landed(self._applying.work(progress, patience_s, wanted=id))
         return self._rows.get(id)
 
     def enqueue(self, id: str) -> Proposal:  # noqa: A002
@@ -264,14 +259,8 @@ class Upgrades:
             RecoveryError: an earlier landing has to be looked at by a person first.
         """
         done = self._applying.work(progress, patience_s)
-        self._confirm(done)
+        self._confirming.landed(done)
         return [self._rows.get(each) for each in done]
-
-    def _confirm(self, ids: Sequence[str]) -> None:
-        """Ask the health check about what landed, if there is one."""
-        landed = [each for each in ids if self._rows.get(each).state == "applied"]
-        if landed and self._workspace.checked:
-            self._settle(landed)
 
     def confirm(self, id: str) -> Proposal:  # noqa: A002
         """Ask the health check about an applied proposal: it is confirmed, or everything since is taken back.
@@ -279,24 +268,7 @@ class Upgrades:
         Raises:
             UpgradeStateError: it is not applied.
         """
-        proposal = self._rows.get(id)
-        if proposal.state != "applied":
-            message = f"{id} is {proposal.state.replace('_', ' ')}; only what was applied can be confirmed"
-            raise UpgradeStateError(message)
-        self._settle([id])
-        return self._rows.get(id)
-
-    def _settle(self, ids: Sequence[str]) -> None:
-        problem = self._workspace.healthy()
-        if problem is None:
-            self._workspace.confirm()
-            for each in ids:
-                self._rows.move(each, ("applied",), "confirmed", "upgrade.confirmed", {})
-            return
-        # The release before runs again at once; the branch follows by one commit a proposal, the last one first.
-        self._workspace.revert()
-        for each in reversed(ids):
-            self._rolling.rollback(each, _HEALTH, quiet, patience_s=PATIENCE_S, untested=True, reason=problem)
+        return self._confirming.confirm(id)
 
     def rollback(
         self, id: str, *, by: str, pin: str, progress: Progress = quiet, untested: bool = False,  # noqa: A002
@@ -324,6 +296,14 @@ class Upgrades:
     def recover(self) -> Sequence[Finding]:
         """Finish or undo what a crash left, and say so; the same again finds nothing."""
         return self._recovering.recover()
+
+    def begin(self) -> None:
+        """Count one start of the service; one that runs out of releases calls it before anything else."""
+        self._confirming.begin()
+
+    def started(self) -> Sequence[Finding]:
+        """Say that the service started, after `recover`: its release is confirmed by the health check, or left."""
+        return self._confirming.started()
 
     def expire_due(self) -> Sequence[Proposal]:
         """Let proposals run out whose time has come."""

@@ -74,7 +74,7 @@ class RollingBack:
             raise UpgradeStateError(message)
 
     def _land(self, proposal: Proposal, tip: str, back: Candidate, by: str, reason: str) -> None:
-        self._workspace.keep(proposal.id, "rollback", back.sha)
+        self._workspace.keep("rollback", {proposal.id: back.sha})
         own = ((proposal.id, back.sha),)
         with self._workspace.landing(tip, back.sha, f"take back upgrade {proposal.id}") as landing:
             open_ = OpenLanding(self._rows.begin("rollback", tip, back.sha, own), "rollback", tip, back.sha, own)

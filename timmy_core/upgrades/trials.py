@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -20,16 +21,18 @@ from timmy_core.events.model import iso
 from timmy_core.events.redactor import Redactor
 from timmy_core.settings_upgrades import UpgradeSettings
 from timmy_core.upgrades import forgery
+from timmy_core.upgrades.doors import Base
 from timmy_core.upgrades.junit import Report, parse
 from timmy_core.upgrades.model import Level, Progress, Run, TestResult
 from timmy_core.upgrades.paths import PathSet
 from timmy_core.upgrades.sandbox.job import Bounds, Ended, Job, Outcome
 from timmy_core.upgrades.sandbox.levels import FOLDERS, Sandbox
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 MAX_NAMED: Final = 200  # ids that a result names
 _MAX_KNOWN: Final = 50  # trees whose passing tests are remembered
 _MB: Final = 1 << 20
+_ATTRIBUTES: Final = ".gitattributes"
 _LOST: Final = -9  # what stands as the exit of a command that did not end by itself
 
 _ENDED: Final[Mapping[Ended, str]] = {
@@ -41,6 +44,8 @@ _ENDED: Final[Mapping[Ended, str]] = {
     "cancelled": "It was ended: Timmy was stopped meanwhile.",
     "lost": "It ended what watched over it, so nothing that it did counts.",
 }
+
+_Files = Callable[[], Path]
 
 
 class Trials:
@@ -90,12 +95,12 @@ class Trials:
         """End what runs; nothing is run afterwards."""
         self._stopped.set()
 
-    def run(self, export: Path, base_tests: Path, *, tree: str, progress: Progress) -> TestResult:
+    def run(self, export: Path, base: Base, *, tree: str, progress: Progress) -> TestResult:
         """Test a tree.
 
         Args:
             export: its plain files.
-            base_tests: the plain files of the branch as it is.
+            base: the branch as it is.
             tree: its name in git.
             progress: told what is being done, from this thread.
 
@@ -104,25 +109,34 @@ class Trials:
         """
         progress("finding out how well tests can be shut in", 0.0)
         level = self._sandbox.find().level
-        wanted = self._passing(base_tests, progress)
-        progress("running its own tests", 0.4)
-        own_outcome, own_report = self._attempt(export)
-        own = self._own(own_outcome, own_report)
-        changed = forgery.grades_itself(export, base_tests, self._tests)
-        base: Run | None = None
-        if wanted:
-            outcome, report = own_outcome, own_report
-            if changed:
-                progress("running the base's tests over its source", 0.7)
-                with _folder() as folder:
-                    forgery.with_base_tests(export, base_tests, changed, folder / "tree")
-                    outcome, report = self._attempt(folder / "tree")
-            base = self._base(outcome, report, wanted)
-        passed = own.passed and (base is None or base.passed or self._settings.base_tests == "shown")
+        with contextlib.ExitStack() as stack:
+            # Written once at most, and only where a run needs it.
+            files = functools.cache(lambda: stack.enter_context(base.export()))
+            wanted = self._passing(base.tree, files, progress)
+            progress("running its own tests", 0.4)
+            outcome, report = self._attempt(export)
+            own, own_passing = self._own(outcome, report), report.ids("passed")
+            theirs: Run | None = None
+            if wanted:
+                changed = self._graded(export, base, files)
+                if changed:
+                    progress("running the base's tests over its source", 0.7)
+                    with _folder() as folder:
+                        forgery.with_base_tests(export, files(), changed, folder / "tree")
+                        outcome, report = self._attempt(folder / "tree")
+                theirs = self._base(outcome, report, wanted)
+        passed = own.passed and (theirs is None or theirs.passed or self._settings.base_tests == "shown")
         if own.passed:
-            self._remember(forgery.fingerprint(export), own_report.ids("passed"))
+            self._remember(tree, own_passing)
         progress("done", 1.0)
-        return self._result(tree, own, base, level, passed=passed)
+        return self._result(tree, own, theirs, level, passed=passed)
+
+    def _graded(self, export: Path, base: Base, files: _Files) -> list[str]:
+        """Return the paths of tests and configuration in which a tree differs from the base."""
+        # Attributes can change what files hold that git calls the same, so then the files themselves are compared.
+        if any(Path(path).name == _ATTRIBUTES for path in base.changed):
+            return forgery.grades_itself(export, files(), self._tests)
+        return sorted(path for path in base.changed if path in self._tests)
 
     def _attempt(self, folder: Path) -> tuple[Outcome, Report]:
         job = Job(self._command(), folder, copied=self._settings.writable_tree)
@@ -197,15 +211,14 @@ class Trials:
 
     # What the base passes ------------------------------------------------------------------------------------
 
-    def _passing(self, base: Path, progress: Progress) -> frozenset[str]:
-        """Return the tests that pass on the base, from an earlier run of the same files where there was one."""
-        name = forgery.fingerprint(base)
-        known = self._recall(name)
+    def _passing(self, tree: str, files: _Files, progress: Progress) -> frozenset[str]:
+        """Return the tests that pass on the base, from an earlier run of the same tree where there was one."""
+        known = self._recall(tree)
         if known is not None:
             return known
         progress("finding out which tests the branch passes", 0.1)
-        _, report = self._attempt(base)
-        return self._remember(name, report.ids("passed"))
+        _, report = self._attempt(files())
+        return self._remember(tree, report.ids("passed"))
 
     def _recall(self, name: str) -> frozenset[str] | None:
         if name in self._known or self._cache is None:
@@ -232,7 +245,7 @@ class Trials:
         return passing
 
     def _place(self, name: str) -> Path:
-        return (self._cache or Path()) / f"{_digest({'recipe': self.recipe, 'files': name})}.json"
+        return (self._cache or Path()) / f"{_digest({'recipe': self.recipe, 'tree': name})}.json"
 
     def _forget_oldest(self, folder: Path) -> None:
         found = sorted((path.stat().st_mtime, path) for path in folder.glob("*.json"))

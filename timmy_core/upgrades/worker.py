@@ -67,7 +67,7 @@ class Worker:
         """Do what there is to do now."""
         queue = self._room.queue
         if not self._recovered:
-            for finding in queue.recover():
+            for finding in (*queue.recover(), *queue.started()):
                 _log.warning("upgrade queue: %s", finding.message)
             self._recovered = True
         if queue.list(state="queued", limit=1).proposals:

@@ -32,12 +32,19 @@ class Block:
         self._count = 0
         self._gone = 0
         self._highest = 0
+        self.drops = 0  # how often rows were marked
+        self.cuts = 0  # how often rows were cut out, so that others stand in their places
         self._entries: Numbers = np.empty(0, np.int64)
         self._parts: NDArray[np.int32] = np.empty(0, np.int32)
         self._vectors: Matrix = np.empty((0, dimensions), np.float16)
 
     def __len__(self) -> int:
         return self._count - self._gone
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has, marked ones too."""
+        return self._count
 
     @property
     def bytes(self) -> int:
@@ -76,6 +83,7 @@ class Block:
         self._vectors[: self._count][hit] = 0
         self._entries[: self._count][hit] = GONE
         self._gone += count
+        self.drops += 1
         if self._gone > max(256, self._count // 4):
             self._cut(self._entries[: self._count] != GONE)
 
@@ -84,11 +92,16 @@ class Block:
         self._parts = self._parts[: self._count][kept]
         self._vectors = self._vectors[: self._count][kept]
         self._count, self._gone = len(self._entries), 0
+        self.cuts += 1
 
     @property
     def columns(self) -> tuple[Numbers, NDArray[np.int32], Matrix]:
         """Its rows: whose each is, which part, and the vector."""
         return self._entries[: self._count], self._parts[: self._count], self._vectors[: self._count]
+
+    def copy_vectors(self, rows: Numbers, into: Matrix) -> None:
+        """Copy the vectors of some rows."""
+        np.take(self._vectors, rows, axis=0, out=into, mode="clip")
 
 
 def search_blocks(blocks: Iterable[Block], query: Vector, limit: int, allowed: Numbers | None = None) -> list[Found]:
@@ -107,6 +120,13 @@ def search_blocks(blocks: Iterable[Block], query: Vector, limit: int, allowed: N
         near[~open_] = -np.inf
     chosen = members(entries, nearest_entries(entries, near, limit))
     return by_entry(entries[chosen], parts[chosen], near[chosen])
+
+
+def scored_in(block: Block, query: Vector, wanted: Numbers) -> list[Found]:
+    """Return the similarities of those of the wanted entries that are in a block."""
+    entries, parts, vectors = block.columns
+    rows = np.flatnonzero(members(entries, wanted))
+    return by_entry(entries[rows], parts[rows], similarities(vectors[rows], query))
 
 
 def _gathered(columns: Sequence[tuple[Numbers, NDArray[np.int32], Matrix]], rows: Mask) -> Matrix:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 WHOLE: Final = 0  # the number of the part that holds all of an entry; its sentences follow from 1 on
 WINDOW: Final = -1  # the number of the part that holds the turn before and the entry itself
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """An entry that is near. A similarity is a cosine, from -1 to 1; None where the entry has no such part."""
 
     entry_seq: int

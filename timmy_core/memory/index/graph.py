@@ -7,23 +7,29 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from timmy_core.memory.index.block import FEW, GONE
+from timmy_core.memory.index.block import GONE
 from timmy_core.memory.index.files import HEADER, Folder, Manifest
+from timmy_core.memory.index.found import Found
 from timmy_core.memory.index.kernel import (
     Bf16,
     Mask,
     Numbers,
+    Order,
     Vector,
+    by_entry,
     distinct,
     members,
     nearest_entries,
     similarities_bf16,
+    similarities_few,
 )
 from timmy_core.memory.index.rows import Source
 
 CONNECTIVITY: Final = 16
 EXPANSION_ADD: Final = 128
 GATHERED: Final = 20_000  # rows that are looked at one by one in less time than the graph takes with a filter
+_GATHERED: Final = 0.15  # the share of all rows from which on the graph, with a filter, takes less
+_DENSE: Final = 2  # times as many rows as are wanted may be read where they lie in one piece
 _EF_AT, _EF, _EF_MOST = 100_000, 192, 1024
 
 
@@ -52,6 +58,8 @@ class Graph:
     def __init__(self, manifest: Manifest, index: Any, keys: NDArray[Any], vectors: Bf16) -> None:
         self.manifest = manifest
         self.entries: Numbers = np.ascontiguousarray(keys["entry"])
+        self._parts: NDArray[np.int32] = np.ascontiguousarray(keys["part"])
+        self._order = Order(self.entries)
         self._index = index
         self._vectors = vectors
         self.dead: Mask = self.entries == GONE
@@ -73,7 +81,8 @@ class Graph:
             except RuntimeError:
                 return None  # written by a version of the library that this one does not read
             shape = (manifest.rows, manifest.dimensions)
-            vectors = np.memmap(path, np.uint16, "r", offset=HEADER, shape=shape)
+            # As a plain array: picking rows of it is quicker.
+            vectors = np.asarray(np.memmap(path, np.uint16, "r", offset=HEADER, shape=shape))
             return cls(manifest, index, folder.keys(manifest), vectors)
 
     @property
@@ -84,7 +93,7 @@ class Graph:
     @property
     def bytes(self) -> int:
         """The memory that it takes, beside the file."""
-        return self.entries.nbytes + self.dead.nbytes
+        return self.entries.nbytes + self._parts.nbytes + self._order.bytes + self.dead.nbytes
 
     def kill(self, entries: Numbers) -> None:
         """Leave the rows of some entries out from now on: they changed or went."""
@@ -97,7 +106,7 @@ class Graph:
         if allowed is not None:
             shut = shut | ~members(self.entries, allowed)
             rows = np.flatnonzero(~shut)
-            if len(rows) <= min(GATHERED, FEW * len(shut)):
+            if len(rows) <= min(GATHERED, _GATHERED * len(shut)):
                 return self._exact(query, limit, rows)
         # As many as hold enough that count, if what counts lies evenly; doubled where it does not.
         count = max(64, 2 * limit, limit * len(shut) // max(1, len(shut) - int(shut.sum())))
@@ -111,5 +120,15 @@ class Graph:
         return self._exact(query, limit, np.flatnonzero(~shut))
 
     def _exact(self, query: Vector, limit: int, rows: Numbers) -> Numbers:
-        near = similarities_bf16(self._vectors[rows], query)
+        if len(rows) and rows[-1] - rows[0] < _DENSE * len(rows):
+            # As rows between two moments lie: reading the others too takes less time than putting these together.
+            near = similarities_bf16(self._vectors[rows[0] : rows[-1] + 1], query)[rows - rows[0]]
+        else:
+            near = similarities_bf16(self._vectors[rows], query)
         return nearest_entries(self.entries[rows], near, limit)
+
+    def scored(self, query: Vector, entries: Numbers) -> list[Found]:
+        """Return the similarities of those of the entries that are here; exact but for how the file rounds."""
+        rows = self._order.rows(entries)
+        rows = rows[~self.dead[rows]]
+        return by_entry(self.entries[rows], self._parts[rows], similarities_few(self._vectors[rows], query))

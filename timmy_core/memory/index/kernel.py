@@ -16,6 +16,8 @@ Numbers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 ALL: Final = slice(None)
+_TABLE: Final = 1 << 24  # the greatest number up to which a table of one byte each says what is wanted
+_CHUNK: Final = 64  # rows, far from one another, of which first the greatest alone is looked at
 
 
 def similarities(matrix: Matrix, query: Vector) -> Vector:
@@ -26,6 +28,16 @@ def similarities(matrix: Matrix, query: Vector) -> Vector:
 def similarities_bf16(matrix: Bf16, query: Vector) -> Vector:
     """Return the product of each row of bfloat16 numbers with the query."""
     return _products(to_bf16(query), matrix, dtype="bfloat16")
+
+
+def products_of_bytes(matrix: NDArray[np.int8], query: NDArray[np.int8]) -> Vector:
+    """Return the product of each row of bytes with the query."""
+    return _products(query, matrix)
+
+
+def similarities_few(matrix: Bf16, query: Vector) -> Vector:
+    """Do as `similarities_bf16` for few rows, without rounding the query."""
+    return (matrix.astype(np.uint32) << np.uint32(16)).view(np.float32) @ query
 
 
 def _products(query: NDArray[Any], matrix: NDArray[Any], **types: Any) -> Vector:
@@ -47,8 +59,27 @@ def to_bf16(vectors: Vector) -> Bf16:
 
 def members(entries: Numbers, wanted: Numbers) -> Mask:
     """Say of each entry whether it is among the wanted ones."""
-    found: Mask = np.isin(entries, wanted)
-    return found
+    if not len(wanted) or not len(entries):
+        return np.zeros(len(entries), np.bool_)
+    highest = int(wanted.max())
+    if highest >= _TABLE:
+        return np.asarray(np.isin(entries, wanted))
+    table = np.zeros(highest + 2, np.bool_)
+    table[wanted] = True
+    return np.asarray(table[np.minimum(entries, highest + 1)])
+
+
+def top_rows(near: Vector, wanted: int) -> Numbers:
+    """Return the rows with the `wanted` greatest numbers, in no order, and perhaps a few more."""
+    count = len(near)
+    if count <= wanted:
+        return np.arange(count)
+    chunks = count // _CHUNK
+    if chunks < 4 * wanted:
+        return np.argpartition(near, count - wanted)[count - wanted :]
+    # So many chunks have a greatest number that is no less, and so there are as many rows.
+    greatest = near[: chunks * _CHUNK].reshape(_CHUNK, chunks).max(axis=0)
+    return np.flatnonzero(near >= np.partition(greatest, chunks - wanted)[chunks - wanted])
 
 
 def distinct(entries: Numbers) -> Numbers:
@@ -62,7 +93,7 @@ def nearest_entries(entries: Numbers, near: Vector, limit: int) -> Numbers:
     count = len(near)
     wanted = min(count, 4 * limit + 16)  # an entry has several parts, and they are alike
     while True:
-        top = np.argpartition(near, count - wanted)[count - wanted :] if wanted < count else np.arange(count)
+        top = top_rows(near, wanted)
         top = top[np.lexsort((entries[top], -near[top]))]
         top = top[near[top] > -np.inf]
         found = distinct(entries[top])
@@ -71,12 +102,35 @@ def nearest_entries(entries: Numbers, near: Vector, limit: int) -> Numbers:
         wanted = min(count, wanted * 2)
 
 
+class Order:
+    """Where the rows of an entry are; the order is made once, since most entries come in order anyway."""
+
+    def __init__(self, entries: Numbers) -> None:
+        ordered = len(entries) < 2 or bool((entries[1:] >= entries[:-1]).all())  # noqa: PLR2004 - a pair
+        self._order = None if ordered else np.argsort(entries, kind="stable")
+        self._entries = entries if self._order is None else entries[self._order]
+
+    @property
+    def bytes(self) -> int:
+        """The memory that it takes of its own."""
+        return 0 if self._order is None else self._order.nbytes + self._entries.nbytes
+
+    def rows(self, wanted: Numbers) -> Numbers:
+        """Return every row of the wanted entries."""
+        first = np.searchsorted(self._entries, wanted, "left")
+        counts = np.searchsorted(self._entries, wanted, "right") - first
+        ends = np.cumsum(counts)
+        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - (ends - counts), counts)
+        return np.asarray(places if self._order is None else self._order[places], np.int64)
+
+
 def by_entry(entries: Numbers, parts: NDArray[np.int32], near: Vector) -> list[Found]:
     """Put the parts of each entry together."""
-    best: dict[int, list[float | None]] = {}
-    for entry, part, similarity in zip(entries.tolist(), parts.tolist(), near.tolist(), strict=True):
-        kinds = best.setdefault(entry, [None, None, None])
-        kind = 0 if part == WHOLE else 2 if part == WINDOW else 1
-        known = kinds[kind]
-        kinds[kind] = similarity if known is None else max(known, similarity)
-    return [Found(entry, *kinds) for entry, kinds in best.items()]
+    if not len(entries):
+        return []
+    different, places = np.unique(entries, return_inverse=True)
+    best = np.full((3, len(different)), -np.inf)
+    kinds = np.where(parts == WHOLE, 0, np.where(parts == WINDOW, 2, 1))
+    np.maximum.at(best, (kinds, places), near)
+    whole, sentence, window = ([None if value == -np.inf else value for value in row] for row in best.tolist())
+    return list(map(Found, different.tolist(), whole, sentence, window))

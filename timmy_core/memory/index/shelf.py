@@ -13,7 +13,7 @@ from timmy_core.memory.index.graph import Graph
 from timmy_core.memory.index.kernel import Numbers, Vector, by_entry, similarities
 from timmy_core.memory.index.rows import Source
 
-RESCORED: Final = 50  # entries that the graph names and whose similarities are then read exactly
+RESCORED: Final = 50  # entries that the graph names at least, and that are then compared one by one
 DEAD: Final = 0.2  # of a graph's rows: from here on it misses too much and is built anew
 _DELTA_LEAST, _DELTA_SHARE = 5_000, 50
 _NOBODY: Final = np.empty(0, np.int64)
@@ -96,7 +96,7 @@ class Shelf:
             return self._stream(query, limit, allowed)
         if self.graph is None:
             return []
-        return scored(self._source, query, self.graph.search(query, max(limit, RESCORED), allowed))
+        return self.graph.scored(query, self.graph.search(query, max(limit, RESCORED), allowed))
 
     def _stream(self, query: Vector, limit: int, allowed: Numbers | None) -> list[Found]:
         entries = self._source.members(self.scope)

@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timmy_core.errors import StoreError
+from timmy_core.memory.aside import Aside
 from timmy_core.memory.index.block import Block, search_blocks
 from timmy_core.memory.index.build import Builder
 from timmy_core.memory.index.files import Folder, read_manifest
 from timmy_core.memory.index.found import Found, nearest
-from timmy_core.memory.index.kernel import Numbers, Vector
+from timmy_core.memory.index.kernel import Numbers, Vector, members
+from timmy_core.memory.index.pile import Small
 from timmy_core.memory.index.rows import Source
 from timmy_core.memory.index.shelf import Shelf, scored
 from timmy_core.store.engine import Store
@@ -75,6 +77,8 @@ class Vectors:
         self._background = background
         self._lock = threading.RLock()
         self._shelves: OrderedDict[str, Shelf] = OrderedDict()
+        self._small = Small()
+        self._aside = Aside("timmy-memory-graphs")
         self._source: Source | None = None
         self._stopping = threading.Event()
         self._work = threading.Event()
@@ -86,6 +90,7 @@ class Vectors:
         """Search among another model's vectors from now on."""
         with self._lock:
             self._shelves.clear()
+            self._small.clear()
             self._source = None if model is None else Source(self._store, model, dimensions)
 
     # Searching -----------------------------------------------------------------------------------------------
@@ -96,7 +101,7 @@ class Vectors:
         *,
         scopes: Sequence[str],
         limit: int,
-        allowed: Collection[int] | None = None,
+        allowed: Collection[int] | Numbers | None = None,
     ) -> list[Found]:
         """Return up to `limit` entries of the scopes, the nearest first; without a model, none.
 
@@ -126,31 +131,60 @@ class Vectors:
         """Look into every scope; the matrices of small ones are compared in one go, since there may be thousands."""
         found: list[Found] = []
         blocks: list[Block] = []
+        graphs: list[Shelf] = []
         held = 0
         for scope in dict.fromkeys(scopes):
             shelf = self._shelf(source, scope)
-            found += shelf.search(query, limit, allowed)
-            blocks.append(shelf.block)
+            if shelf.graph is not None:
+                graphs.append(shelf)
+            else:
+                found += shelf.search(query, limit, allowed)
+            if len(shelf.block):
+                blocks.append(shelf.block)
             held += shelf.block.bytes
             if held > self._budget:
                 found += search_blocks(blocks, query, limit, allowed)
                 blocks.clear()
                 held = 0
                 self._trim()
-        found += search_blocks(blocks, query, limit, allowed)
+        # Both take about as long, and neither needs the interpreter meanwhile.
+        others = self._aside.start(lambda: _in_graphs(graphs, query, limit, allowed)) if graphs and blocks else None
+        found += self._small.search(blocks, query, limit, allowed, room=self._budget - self._held())
+        found += others() if others is not None else _in_graphs(graphs, query, limit, allowed)
         self._trim()
         return found
 
-    def among(self, vector: NDArray[np.floating[Any]], entries: Collection[int]) -> list[Found]:
+    def among(
+        self, vector: NDArray[np.floating[Any]], entries: Collection[int], *, scopes: Sequence[str] = ()
+    ) -> list[Found]:
         """Return the similarities of entries that were found by other means; of those only that have a vector.
+
+        What a search of these scopes has just looked at is not read from the database once more.
 
         Raises:
             StoreError: the vector is not one of this model, or the database cannot be read.
         """
-        source = self._source
-        if source is None or not entries:
-            return []
-        return scored(source, _checked(vector, source.dimensions), _numbers(entries))
+        with self._lock:
+            source = self._source
+            if source is None or not len(entries):
+                return []
+            query, wanted = _checked(vector, source.dimensions), _numbers(entries)
+            found = self._opened(query, wanted, scopes)
+        known = np.array([one.entry_seq for one in found], np.int64)
+        rest = wanted[~members(wanted, known)]
+        return found + scored(source, query, rest) if len(rest) else found
+
+    def _opened(self, query: Vector, wanted: Numbers, scopes: Sequence[str]) -> list[Found]:
+        """Return the similarities of those of the entries that are in memory or in a graph."""
+        found: list[Found] = []
+        blocks: list[Block] = []
+        for scope in dict.fromkeys(scopes):
+            shelf = self._shelves.get(scope)
+            if shelf is not None and shelf.graph is not None:
+                found += shelf.graph.scored(query, wanted)
+            if shelf is not None and len(shelf.block):
+                blocks.append(shelf.block)
+        return found + self._small.scored(blocks, query, wanted)
 
     def size(self, scope: str) -> int:
         """Return how many vectors a scope has."""
@@ -178,6 +212,7 @@ class Vectors:
         for shelf in behind:
             shelf.apply(position, changed, there.get(shelf.scope, _NOBODY))
             self._consider(shelf)
+        self._small.follow()
 
     def _shelf(self, source: Source, scope: str) -> Shelf:
         shelf = self._shelves.get(scope)
@@ -195,9 +230,14 @@ class Vectors:
         return Folder(self._root, scope, source.model)
 
     def _trim(self) -> None:
-        total = sum(shelf.bytes for shelf in self._shelves.values())
+        total = self._held()
+        if total + self._small.bytes > self._budget:
+            self._small.clear()
         while total > self._budget and len(self._shelves) > 1:
             total -= self._shelves.popitem(last=False)[1].bytes
+
+    def _held(self) -> int:
+        return sum(shelf.bytes for shelf in self._shelves.values())
 
     # Keeping the files in step -------------------------------------------------------------------------------
 
@@ -321,8 +361,10 @@ class Vectors:
         self._work.set()
         if self._thread is not None:
             self._thread.join()
+        self._aside.close()
         with self._lock:
             self._shelves.clear()
+            self._small.clear()
 
 
 def _checked(vector: NDArray[np.floating[Any]], dimensions: int) -> Vector:
@@ -333,8 +375,13 @@ def _checked(vector: NDArray[np.floating[Any]], dimensions: int) -> Vector:
     return query
 
 
-def _numbers(entries: Collection[int]) -> Numbers:
-    return np.unique(np.fromiter(entries, np.int64, len(entries)))
+def _numbers(entries: Collection[int] | Numbers) -> Numbers:
+    made = entries if isinstance(entries, np.ndarray) else np.fromiter(entries, np.int64, len(entries))
+    return np.unique(made)
+
+
+def _in_graphs(shelves: Sequence[Shelf], query: Vector, limit: int, allowed: Numbers | None) -> list[Found]:
+    return [one for shelf in shelves for one in shelf.search(query, limit, allowed)]
 
 
 def _state(shelf: Shelf) -> ScopeState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -58,11 +58,18 @@ def _text(path: bytes) -> str:
         raise ProposalError(message) from None
 
 
-def change(git: Git, old: str, new: str) -> Change:
-    """Return what lies between two commits or trees, with an id that the same patch has on any base."""
-    found = entries(git, old, new)
+def change(git: Git, old: str, new: str, found: Sequence[Entry] | None = None) -> Change:
+    """Return what lies between two commits or trees, with an id that the same patch has on any base.
+
+    Args:
+        git: the repository.
+        old: the one.
+        new: the other.
+        found: what `entries` says of them, where that is known already.
+    """
+    found = entries(git, old, new) if found is None else found
     counts = _counts(git, old, new)
-    patches = dict(_patches(git, old, new))
+    patches = dict(_patches(_by_file(git, old, new, found)))
     files = []
     whole = hashlib.sha256()
     for entry in found:
@@ -87,9 +94,9 @@ def _counts(git: Git, old: str, new: str) -> dict[str, tuple[int, int] | None]:
     return counts
 
 
-def _patches(git: Git, old: str, new: str) -> Iterator[tuple[str, str]]:
+def _patches(files: Iterable[tuple[str, Sequence[bytes]]]) -> Iterator[tuple[str, str]]:
     """Yield each path with a digest of its lines, exact to the blank, without their places in the file."""
-    for path, lines in _by_file(git, old, new):
+    for path, lines in files:
         digest = hashlib.sha256()
         inside = False
         for line in lines:
@@ -99,9 +106,9 @@ def _patches(git: Git, old: str, new: str) -> Iterator[tuple[str, str]]:
         yield path, digest.hexdigest()
 
 
-def _by_file(git: Git, old: str, new: str) -> Iterator[tuple[str, Sequence[bytes]]]:
+def _by_file(git: Git, old: str, new: str, found: Sequence[Entry]) -> Iterator[tuple[str, Sequence[bytes]]]:
     """Yield each path with the lines of its patch, in the order of `entries`."""
-    names = [entry.path for entry in entries(git, old, new)]
+    names = [entry.path for entry in found]
     out = git.run("diff-tree", "-r", "-p", f"-U{CONTEXT}", *_PLAIN, sha(old), sha(new)).stdout
     # A line inside a hunk begins with a blank, + or -, so only a header can begin like this.
     blocks: list[list[bytes]] = []
@@ -115,10 +122,11 @@ def _by_file(git: Git, old: str, new: str) -> Iterator[tuple[str, Sequence[bytes
 
 def diff(git: Git, proposal_id: str, old: str, new: str) -> Diff:
     """Return the lines that people read, cut where there are more than anybody would."""
-    listed = change(git, old, new).files
+    found = entries(git, old, new)
+    listed = change(git, old, new, found).files
     left = MAX_SHOWN_LINES
     files: list[FileDiff] = []
-    for each, (_, lines) in zip(listed, _by_file(git, old, new), strict=True):
+    for each, (_, lines) in zip(listed, _by_file(git, old, new, found), strict=True):
         room = min(left, MAX_FILE_LINES)
         hunks, used = _hunks(lines, room)
         left -= used

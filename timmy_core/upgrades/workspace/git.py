@@ -41,8 +41,8 @@ _ENVIRONMENT: Final[dict[str, str]] = {
 }
 # These win over the repository's own configuration.
 _CONFIG: Final = (
-    "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.untrackedCache=false", "core.attributesFile=/dev/null",
-    "core.excludesFile=/dev/null", "core.protectHFS=true", "core.protectNTFS=true",
+    "core.hooksPath=/dev/null", "core.fsync=all", "core.fsmonitor=false", "core.untrackedCache=false",
+    "core.attributesFile=/dev/null", "core.excludesFile=/dev/null", "core.protectHFS=true", "core.protectNTFS=true",
     "core.quotePath=false", "gc.auto=0", "maintenance.auto=false", "protocol.allow=never", "submodule.recurse=false",
     "merge.renames=false", "merge.directoryRenames=false",
 )  # fmt: skip
@@ -97,7 +97,6 @@ class Git:
         stdin: bytes | None = None,
         env: Mapping[str, str] | None = None,
         ok: Sequence[int] = (0,),
-        durable: bool = False,
     ) -> Out:
         """Run a command beside any work tree, so that no file lying about can change what it does.
 
@@ -105,7 +104,7 @@ class Git:
             GitError: it ended with another code than those in `ok`, or took too long.
         """
         base = [f"--git-dir={self.dir}", "-c", "core.bare=true", "-c", "core.autocrlf=false"]
-        return self._execute([*base, *args], cwd=self.dir, stdin=stdin, env=env, ok=ok, durable=durable)
+        return self._execute([*base, *args], cwd=self.dir, stdin=stdin, env=env, ok=ok)
 
     def run_in(
         self,
@@ -114,7 +113,6 @@ class Git:
         stdin: bytes | None = None,
         env: Mapping[str, str] | None = None,
         ok: Sequence[int] = (0,),
-        durable: bool = False,
         umask: int = -1,
     ) -> Out:
         """Run a command on a work tree: the repository's own, or a folder that a commit is put into.
@@ -123,7 +121,7 @@ class Git:
             GitError: as `run`.
         """
         base = [f"--git-dir={self.dir}", f"--work-tree={work_tree}", "-c", "core.bare=false"]
-        return self._execute([*base, *args], cwd=work_tree, stdin=stdin, env=env, ok=ok, durable=durable, umask=umask)
+        return self._execute([*base, *args], cwd=work_tree, stdin=stdin, env=env, ok=ok, umask=umask)
 
     def _execute(
         self,
@@ -133,12 +131,11 @@ class Git:
         stdin: bytes | None = None,
         env: Mapping[str, str] | None = None,
         ok: Sequence[int] = (0,),
-        durable: bool = False,
         umask: int = -1,
     ) -> Out:
         # GitPython hands on this process's whole environment; `env -i` drops it, keys and all.
         given = [f"{name}={value}" for name, value in {**_ENVIRONMENT, **(env or {})}.items()]
-        config = [part for key in (*_CONFIG, f"core.fsync={'all' if durable else 'none'}") for part in ("-c", key)]
+        config = [part for key in _CONFIG for part in ("-c", key)]
         command = [_ENV, "-i", *given, self._program, *config, *args]
         with _input(stdin) as stream:
             code, out, problem = _git(cwd).execute(

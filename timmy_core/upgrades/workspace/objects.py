@@ -19,6 +19,8 @@ from timmy_core.upgrades.workspace.git import ZERO, Git, sha
 REFS: Final = "refs/upgrades/"
 _FILE: Final = "100644"
 _MAX_NAMED: Final = 5
+# Making many small files waits for the disk more than it works, so several of git's own workers do it.
+_SIDE_BY_SIDE: Final = ("-c", "checkout.workers=2", "-c", "checkout.thresholdForParallelism=100")
 
 
 class Objects:
@@ -55,7 +57,7 @@ class Objects:
                     "make it with `git diff` against that commit"
                 )
                 raise ProposalError(text)
-            tree = self._git.run("write-tree", env=env, durable=True).text
+            tree = self._git.run("write-tree", env=env).text
         return self._commit(proposal_id, base, tree, message)
 
     def head_of_files(self, proposal_id: str, files: Mapping[str, str | bytes | None], message: str) -> Head:
@@ -74,7 +76,7 @@ class Objects:
         lines = self._index_lines(base, files)
         with self._index(base) as env:
             self._git.run("update-index", "-z", "--add", "--replace", "--index-info", stdin=lines, env=env)
-            tree = self._git.run("write-tree", env=env, durable=True).text
+            tree = self._git.run("write-tree", env=env).text
         return self._commit(proposal_id, base, tree, message)
 
     def _index_lines(self, base: str, files: Mapping[str, str | bytes | None]) -> bytes:
@@ -110,7 +112,7 @@ class Objects:
                 name.write_bytes(content)
                 names.append(str(name))
             asked = ("hash-object", "-w", "--no-filters", "--stdin-paths")
-            return self._git.run(*asked, stdin="\n".join(names).encode() + b"\n", durable=True).text.split()
+            return self._git.run(*asked, stdin="\n".join(names).encode() + b"\n").text.split()
 
     def head_of_branch(self, proposal_id: str, branch: str, message: str) -> Head:
         """Take what a branch holds now as one commit; the branch itself may move on and is never touched.
@@ -130,11 +132,11 @@ class Objects:
         return self._commit(proposal_id, base, self._git.tree(theirs), message)
 
     def _commit(self, proposal_id: str, base: str, tree: str, message: str) -> Head:
-        self.checked(base, tree)
+        found = self.checked(base, tree)
         seconds = to_us(self._clock.now()) // 1_000_000
         head = self._made(tree, (base,), message, seconds)
-        self.keep(proposal_id, "head", head)
-        return Head(base, head)
+        self.keep("head", {proposal_id: head})
+        return Head(base, head, found)
 
     def checked(self, base: str, tree: str) -> Change:
         """Return what lies between a commit and a tree, after all that is refused was looked for.
@@ -146,7 +148,7 @@ class Objects:
         # The cheap look comes first: a million files are refused before their lines are counted.
         for entry in raw[: checks.MAX_FILES + 1]:
             checks.check_path(entry.path)
-        found = change(self._git, base, tree) if len(raw) <= checks.MAX_FILES else None
+        found = change(self._git, base, tree, raw) if len(raw) <= checks.MAX_FILES else None
         if found is None:
             text = f"the proposal touches {len(raw):,} files; at most {checks.MAX_FILES:,} can be read: split it"
             raise ProposalError(text)
@@ -204,9 +206,15 @@ class Objects:
 
     def _merged(self, ours: str, theirs: str) -> str:
         out = self._git.run(
-            "merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", sha(ours), sha(theirs), ok=(0, 1),
-            durable=True,
-        )  # fmt: skip
+            "merge-tree",
+            "--write-tree",
+            "-z",
+            "--name-only",
+            "--no-messages",
+            sha(ours),
+            sha(theirs),
+            ok=(0, 1),
+        )
         tree, *rest = out.stdout.split(b"\0")
         if out.code:
             names = list(dict.fromkeys(name.decode(errors="replace") for name in rest if name))
@@ -223,16 +231,15 @@ class Objects:
         when = f"{seconds} +0000"
         asked = [part for parent in parents for part in ("-p", sha(parent))]
         env = {"GIT_AUTHOR_DATE": when, "GIT_COMMITTER_DATE": when}
-        out = self._git.run(
-            "commit-tree", sha(tree), *asked, "-F", "-", stdin=message.encode() + b"\n", env=env, durable=True
-        )
+        out = self._git.run("commit-tree", sha(tree), *asked, "-F", "-", stdin=message.encode() + b"\n", env=env)
         return sha(out.text)
 
     # Keeping and looking -------------------------------------------------------------------------------------
 
-    def keep(self, proposal_id: str, name: str, commit: str) -> None:
-        """Keep a commit from being collected, under a ref of ours."""
-        self._git.run("update-ref", f"{REFS}{proposal_id}/{name}", sha(commit), durable=True)
+    def keep(self, name: str, commits: Mapping[str, str]) -> None:
+        """Keep each proposal's commit from being collected, under a ref of ours; all of them or none."""
+        lines = "".join(f"update {REFS}{proposal_id}/{name} {sha(commit)}\n" for proposal_id, commit in commits.items())
+        self._git.run("update-ref", "--stdin", stdin=lines.encode())
 
     def kept(self) -> set[str]:
         """Return the ids of all proposals that have refs."""
@@ -245,7 +252,7 @@ class Objects:
         names = self._git.run("for-each-ref", "--format=%(refname)", prefix).text.split()
         lines = "".join(f"delete {name}\n" for name in names if name.startswith(prefix))
         if lines:
-            self._git.run("update-ref", "--stdin", stdin=lines.encode(), durable=True)
+            self._git.run("update-ref", "--stdin", stdin=lines.encode())
 
     @contextlib.contextmanager
     def _index(self, commit: str) -> Iterator[dict[str, str]]:
@@ -274,7 +281,7 @@ def put_tree(git: Git, commit: str, folder: Path) -> None:
     index = folder.with_name(folder.name + ".index")
     try:
         git.run_in(
-            folder, "-c", "core.sparseCheckout=false", "-c", "core.autocrlf=false",
+            folder, "-c", "core.sparseCheckout=false", "-c", "core.autocrlf=false", *_SIDE_BY_SIDE,
             "read-tree", "--reset", "-u", sha(commit), env={"GIT_INDEX_FILE": str(index)}, umask=0o022,
         )  # fmt: skip
     finally:

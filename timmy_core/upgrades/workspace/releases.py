@@ -8,40 +8,30 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
 from timmy_core.errors import UpgradeError
+from timmy_core.upgrades.model import Boot
 from timmy_core.upgrades.workspace.git import Git, sha
 from timmy_core.upgrades.workspace.objects import put_tree
 
-MAX_BOOTS: Final = 3  # starts of an unconfirmed release before the one before it runs again
-KEPT: Final = 5
 _HEALTH_CHARS: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Boot:
-    """What runs and what ran before.
+class Releases:
+    """The folder of releases; a service starts out of `current` and calls `boot` first.
 
     Args:
-        current: the release that `current` leads to; empty before the first.
-        previous: the one before it, to go back to.
-        confirmed: whether the current one was found well.
-        boots: how often it was started since it was put in place.
+        git: the repository.
+        folder: where releases lie.
+        keep: how many stay when one was confirmed; the current one and the one before it always do.
+        max_boots: starts of a release that nobody confirmed before the one before it runs again.
     """
 
-    current: str = ""
-    previous: str = ""
-    confirmed: bool = True
-    boots: int = 0
-
-
-class Releases:
-    """The folder of releases; a service starts out of `current` and calls `boot` first."""
-
-    def __init__(self, git: Git, folder: Path) -> None:
+    def __init__(self, git: Git, folder: Path, *, keep: int, max_boots: int) -> None:
+        self._keep, self._max_boots = keep, max_boots
         self._git = git
         self.folder = folder
         self.current = folder / "current"
@@ -60,7 +50,9 @@ class Releases:
         if kept.current == at:
             return kept
         # Killed between the file and the link: what the file tells of did not happen yet.
-        return Boot(at, kept.current, confirmed=False, boots=MAX_BOOTS) if kept.confirmed and at else Boot(at)
+        if kept.confirmed and at:
+            return Boot(at, kept.current, confirmed=False, boots=self._max_boots)
+        return Boot(at, left=kept.left, kept=kept.kept)
 
     def install(self, commit: str) -> None:
         """Make a release of a commit and let `current` lead to it; the same again changes nothing."""
@@ -68,7 +60,8 @@ class Releases:
         before = self.state()
         if before.current == commit:
             return
-        self._put(Boot(commit, before.current, confirmed=not before.current))
+        first = not before.current
+        self._put(Boot(commit, before.current, confirmed=first, left=before.left, kept=before.kept))
 
     def _make(self, commit: str) -> None:
         target = self.folder / sha(commit)
@@ -105,7 +98,7 @@ class Releases:
         now = self.state()
         if now.confirmed or not now.current:
             return now
-        if now.boots >= MAX_BOOTS and now.previous:
+        if now.boots >= self._max_boots and now.previous:
             return self.revert()
         counted = replace(now, boots=now.boots + 1)
         self._remember(counted)
@@ -128,15 +121,21 @@ class Releases:
         if not now.previous or not (self.folder / now.previous).is_dir():
             message = f"there is no release before {now.current[:12] or 'the first'} in {self.folder} to go back to"
             raise UpgradeError(message)
-        back = Boot(now.previous, now.current, confirmed=True)
+        back = Boot(now.previous, now.current, confirmed=True, left=now.current, kept=now.previous)
         self._put(back)
         return back
+
+    def settled(self) -> None:
+        """Note that the branch holds nothing any more of the release that was left."""
+        now = self.state()
+        if now.left:
+            self._remember(replace(now, left="", kept=""))
 
     def _tidy(self, now: Boot) -> None:
         """Remove old releases, but never the two that count."""
         made = [path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink()]
         whole = sorted((path for path in made if not path.name.startswith(".")), key=lambda path: path.stat().st_mtime)
-        for path in whole[:-KEPT]:
+        for path in whole[: -self._keep]:
             if path.name not in {now.current, now.previous}:
                 shutil.rmtree(path)
 

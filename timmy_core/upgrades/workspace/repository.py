@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from timmy_core.clock import Clock
 from timmy_core.errors import BaseMovedError, DirtyTreeError, GitError
-from timmy_core.upgrades.model import Candidate, Change, Diff, Head, Mode
+from timmy_core.upgrades.model import Boot, Candidate, Diff, Head, Mode
 from timmy_core.upgrades.workspace import diff as differ
 from timmy_core.upgrades.workspace.git import Git, flocked, sha
 from timmy_core.upgrades.workspace.objects import Objects, put_tree
@@ -34,6 +34,8 @@ class Repository:
         clock: dates proposals.
         mode: `in_place`, or `releases` for a service that runs out of a folder of releases.
         releases: that folder.
+        release_keep: how many releases stay.
+        max_boots: how often a release may start without a confirmation.
         health: the command that says whether a landed upgrade is well; empty where there is none.
         health_timeout_s: how long it may take.
         scratch: where exports are put; the system's folder for temporary files if None.
@@ -47,6 +49,8 @@ class Repository:
         *,
         mode: Mode = "in_place",
         releases: Path | None = None,
+        release_keep: int = 5,
+        max_boots: int = 3,
         health: Sequence[str] = (),
         health_timeout_s: float = 60.0,
         scratch: Path | None = None,
@@ -57,7 +61,8 @@ class Repository:
         self.ref = f"refs/heads/{branch}"
         self._tree = WorkTree(self._git, self.ref, self._git.top) if self._git.top else None
         folder = releases or self._git.common.parent / "releases"
-        self.releases = Releases(self._git, folder) if mode == "releases" else None
+        in_releases = mode == "releases"
+        self.releases = Releases(self._git, folder, keep=release_keep, max_boots=max_boots) if in_releases else None
         self._health, self._health_timeout_s = tuple(health), health_timeout_s
         self._scratch = scratch or Path(tempfile.gettempdir())
         # Exports of this repository are known by their name, so that those of a killed process can be found.
@@ -84,10 +89,6 @@ class Repository:
     def head_of_branch(self, proposal_id: str, branch: str, message: str) -> Head:
         """Take what a branch holds now as a proposal's commit."""
         return self._objects.head_of_branch(proposal_id, branch, message)
-
-    def change(self, base: str, head: str) -> Change:
-        """Return what lies between two commits."""
-        return differ.change(self._git, base, head)
 
     def touched(self, old: str, new: str) -> frozenset[str]:
         """Return the paths that differ between two commits."""
@@ -125,9 +126,9 @@ class Repository:
         """Return a file as it is in a commit; None where that cannot be shown."""
         return differ.text(self._git, commit, path)
 
-    def keep(self, proposal_id: str, name: str, commit: str) -> None:
-        """Keep a commit from being collected."""
-        self._objects.keep(proposal_id, name, commit)
+    def keep(self, name: str, commits: Mapping[str, str]) -> None:
+        """Keep each proposal's commit from being collected."""
+        self._objects.keep(name, commits)
 
     def forget(self, proposal_id: str) -> None:
         """Give up `refs/upgrades/<id>` and nothing else."""
@@ -269,6 +270,22 @@ class Repository:
         if self.releases is not None:
             self.releases.revert()
 
+    def boot(self) -> str:
+        """Count one start of the service; return the release that was left because it never started well, if any."""
+        if self.releases is None:
+            return ""
+        before = self.releases.state().current
+        return before if self.releases.boot().current != before else ""
+
+    def release(self) -> Boot:
+        """Return what the service runs out of; nothing in particular where it does not run out of releases."""
+        return self.releases.state() if self.releases is not None else Boot()
+
+    def settled(self) -> None:
+        """Say that the branch holds nothing any more of a release that was left."""
+        if self.releases is not None:
+            self.releases.settled()
+
     def state(self) -> Mapping[str, Any]:
         """Return what is checked out and released, for people to look at."""
         boot = dataclasses.asdict(self.releases.state()) if self.releases is not None else {}
@@ -300,7 +317,7 @@ class Landing:
             GitError: git refused for another reason.
         """
         asked = ("update-ref", "-m", self._message, "--create-reflog", self._ref)
-        out = self._git.run(*asked, self._new, self._old, ok=(0, 1, 128), durable=True)
+        out = self._git.run(*asked, self._new, self._old, ok=(0, 1, 128))
         if out.code:
             now = self._git.resolve(self._ref)
             if now != self._old:
@@ -320,7 +337,7 @@ class Landing:
                     self._tree.write(self._old, self._new)
             except DirtyTreeError:
                 asked = ("update-ref", "-m", "given back: the work tree was edited", self._ref, self._old, self._new)
-                self._git.run(*asked, durable=True)
+                self._git.run(*asked)
                 raise
         self._publish(self._new)
 

@@ -219,7 +219,7 @@ class WorkTree:
             DirtyTreeError: somebody edited a file since it was looked at; nothing was written.
         """
         asked = ("read-tree", "-m", "-u", sha(old), sha(new))
-        out = self._git.run_in(self._top, *asked, env=self._env, ok=(0, 1, 128), durable=True)
+        out = self._git.run_in(self._top, *asked, env=self._env, ok=(0, 1, 128))
         if out.code:
             text = (
                 f"{self._top} was edited while the upgrade landed: {out.stderr.strip()[-300:]}; commit it, apply again"
