@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from timmy_core.errors import ProviderError
 from timmy_core.settings import load_settings
 from timmy_core.testing import ScriptedProvider
+from timmy_core.testing.sample.open import open_copy
 from timmy_core.timmy import Timmy
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -65,7 +67,15 @@ def failing(home: Path) -> Iterator[Timmy]:
         yield timmy
 
 
-@pytest.fixture(params=["empty", "unasked", "used", "failing"])
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timmy]:
+    """The sample, a month of a busy home, in which time stands still where it ends; nobody changes anything in it."""
+    home = tmp_path_factory.mktemp("sample") / "home"
+    open_copy(home, now=datetime.now(UTC), still=True)
+    yield from _opened(home, *(ScriptedProvider(name) for name in ("ollama", "garage", "claude", "openai")))
+
+
+@pytest.fixture(params=["empty", "unasked", "used", "failing", "demo"])
 def state(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(request.param)
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from timmy_core.timmy import Timmy
-from ui import exploring
+from ui import exploring, present
 
 from .conftest import NOTEBOOKS, PAGES
 
@@ -56,6 +56,44 @@ def test_a_page_runs_in_every_state_within_the_same_frame(page: Load, state: Tim
 def test_a_page_asks_no_other_host_for_anything(page: Load, used: Timmy, name: str) -> None:
     text = shown(page, name, used)
     assert not [word for word in ('src="http', 'href="http', "@import", "url(http") if word in text]
+
+
+# The demonstration ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_of_a_demonstration_says_that_it_is_one(page: Load, demo: Timmy, name: str) -> None:
+    text = shown(page, name, demo)
+    assert "<b>Demonstration</b>" in text
+    assert 'data-moved-ms="' in text
+
+
+def test_no_page_of_another_home_says_so(page: Load, used: Timmy) -> None:
+    assert "Demonstration" not in shown(page, "home", used)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("home", "4 of 4 providers"),
+        ("live", "No task is open"),
+        ("events", "events</strong>"),
+        ("ledger", "You can spend"),
+        ("memory", "1 proposed fact waits for you"),
+        ("router", "How long answers took"),
+        ("upgrades", "1 proposal waits for you"),
+        ("latency_lab", "attempts failed"),
+        ("policy_lab", "today's policy answers"),
+    ],
+)
+def test_the_demonstration_has_something_to_show_on_every_page(page: Load, demo: Timmy, name: str, words: str) -> None:
+    assert words in shown(page, name, demo)
+
+
+def test_the_pages_go_by_the_time_of_the_home_that_they_show(page: Load, demo: Timmy) -> None:
+    shown(page, "home", demo)
+    assert present.now() == demo.settings.demo.ends_at
+    assert present.now() == demo.clock.now()
 
 
 def test_an_empty_home_says_what_to_do(page: Load, empty: Timmy) -> None:

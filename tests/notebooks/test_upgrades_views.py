@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,6 +135,18 @@ def test_a_proposal_shows_who_risk_tests_and_what_can_be_done(timmy: Timmy) -> N
         word for word in ("Approve …", "Reject …", "Its own tests", "The branch", "runs out") if word not in text
     ] == []
     assert f"?id={id_}" in text
+
+
+def test_it_says_what_one_user_for_all_means_and_asks_for_a_consent_behind_low_walls(
+    timmy: Timmy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    propose(timmy)
+    assert SAME_USER in html.unescape(whole(timmy))
+    said = "its tests ran at the level limits"
+    monkeypatch.setattr(timmy.upgrading.policy, "needs_consent", lambda one: said if one.tests else "")
+    assert said not in whole(timmy)
+    timmy.upgrades.test(timmy.upgrades.list().proposals[0].id)
+    assert said in html.unescape(whole(timmy))
 
 
 def test_what_is_red_offers_no_approval(timmy: Timmy) -> None:

@@ -128,9 +128,9 @@ def test_an_export_that_is_in_use_is_left_alone(house: House, opened: Opening) -
 
 def test_refs_that_were_never_written_down_are_given_up_after_an_hour(house: House, clock: FakeClock) -> None:
     lost = f"{1:012x}{'a' * 20}"
-    house.workspace.keep(lost, "head", house.workspace.tip())
+    house.workspace.keep("head", {lost: house.workspace.tip()})
     young = f"{int(clock.now().timestamp() * 1000):012x}{'b' * 20}"
-    house.workspace.keep(young, "head", house.workspace.tip())
+    house.workspace.keep("head", {young: house.workspace.tip()})
     assert [finding.proposal_id for finding in house.queue.recover()] == [lost]
     assert house.workspace.kept() == {young}
 

@@ -73,6 +73,14 @@ def test_its_patch_is_quarantined_and_never_low_risk_again(house: House) -> None
     assert again.risk != "low"
 
 
+def test_the_quarantine_outlives_the_history(house: House, clock: FakeClock) -> None:
+    done = house.applied("docs/a.md", "words\n")
+    house.queue.rollback(done.id, by="ann", pin=PIN)
+    clock.advance(timedelta(days=91).total_seconds())
+    assert house.queue.prune() == 1
+    assert house.propose("docs/a.md", "words\n").quarantined
+
+
 def test_taking_back_twice_does_it_once(house: House) -> None:
     done = house.applied()
     house.queue.rollback(done.id, by="ann", pin=PIN)

@@ -94,6 +94,26 @@ def test_somebody_is_told_once_of_what_can_be_decided(opening: Opening, tmp_path
     assert len(timmy.events.list(type="upgrade.noticed")) == 1
 
 
+def test_silence_approves_low_risk_after_a_day_and_a_person_still_applies_it(
+    opening: Opening, clock: FakeClock
+) -> None:
+    rules = {"auto_approve": True, "expiry_h": 48.0, "notice_command": ("/bin/true",)}
+    timmy = opening(**rules, test_paths=("tests/**",), low_paths=("*.txt",))
+    if timmy.upgrading.sandbox.find().level != "bubblewrap":
+        pytest.skip("nothing is approved by itself below bubblewrap, and this machine does not reach it")
+    id_ = propose(timmy)
+    look(timmy)
+    clock.advance(timedelta(hours=23).total_seconds())
+    look(timmy)
+    assert state(timmy, id_) == "awaiting_approval"
+    clock.advance(timedelta(hours=2).total_seconds())
+    look(timmy)
+    look(timmy)
+    assert state(timmy, id_) == "approved"
+    (approval,) = timmy.upgrades.get(id_).approvals
+    assert approval.by == "policy"
+
+
 def test_what_nobody_decided_runs_out_with_the_schedule(opening: Opening, clock: FakeClock) -> None:
     timmy = opening()
     id_ = propose(timmy)
