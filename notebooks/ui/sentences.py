@@ -69,7 +69,7 @@ def to_do(providers: Sequence[ProviderStatus], *, toml: str) -> str:
     if not known:
         return (
             f'<p class="tw-after">None is set up. Add a {parts.command("[[providers]]")} table to {parts.command(toml)} '
-            f"and start Timmy again; {parts.command('timmy doctor')} checks it.</p>"
+            f"and it is asked from then on; {parts.command('timmy doctor')} checks it.</p>"
         )
     if any(standing(p)[0] == "good" for p in known):
         return ""

@@ -59,7 +59,7 @@ def test_without_any_provider_the_first_page_says_what_to_do_and_the_answer_why_
         "openai (gpt-5.6-luna) was not asked: the environment variable OPENAI_API_KEY is not set.",
         "set OPENAI_API_KEY and start Timmy again",
         "set ANTHROPIC_API_KEY and start Timmy again",
-        f"add a [[providers]] table to {home / 'timmy.toml'} and start Timmy again",
+        f"add a [[providers]] table to {home / 'timmy.toml'}; it is asked from then on",
         "timmy doctor checks every provider",
     ):
         assert words in answer, f"the offline answer does not say {words!r}; it says: {answer}"

@@ -221,6 +221,8 @@ class Budgets:
         expires = to_us(now + timedelta(seconds=wish.timeout_s + GRACE_S))
         owner = (_day(now), wish.origin.agent_id or "", wish.provider, wish.model, wish.origin.trace_id)
         connection.execute(_HOLD, (wish.hold.id, *owner, wish.hold.microusd, wish.sent_microusd, expires))
+        data = {"held_microusd": wish.hold.microusd, "provider": wish.provider, "model": wish.model}
+        self._events.append_in(connection, _event("budget.reserved", data, wish.origin.agent_id, wish.origin.trace_id))
         return wish.hold
 
     def _tell(

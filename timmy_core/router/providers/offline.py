@@ -45,7 +45,7 @@ class OfflineAnswer:
         yield ""
         yield "- A model on this machine: install [Ollama](https://ollama.com), run `ollama serve`,"
         yield "  then `ollama pull llama3.2`."
-        yield f"- Any other model: add a `[[providers]]` table to `{self._toml_path}` and start Timmy again."
+        yield f"- Any other model: add a `[[providers]]` table to `{self._toml_path}`; it is asked from then on."
         yield "- `timmy doctor` checks every provider and says what each of them needs."
 
 
