@@ -35,7 +35,7 @@ class UpgradeSettings(BaseModel):
 
     repo: Path | None = None
     branch: str = Field(default="main", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./\-]{0,99}$")
-    mode: Literal["in_place", "releases"] = "in_place"
+    mode: Literal["in_place", "releases"] | None = None  # None: `releases` where a service runs, see `landing`
     release_folder: Path | None = None  # None: `releases` in the home
     release_keep: int = Field(default=5, ge=2, le=1000)  # how many releases stay beside the current one
     max_boots: int = Field(default=3, ge=1, le=100)  # starts of a release that did not confirm itself
@@ -70,6 +70,12 @@ class UpgradeSettings(BaseModel):
     notice_s: float = Field(default=20.0, gt=0, le=600)
     ssh_key: Path | None = None  # sign with `ssh-keygen -Y` and this key; None: with keys of Timmy's own
     ssh_agent: Path | None = None  # the socket of an agent that holds that key
+
+    @property
+    def landing(self) -> Literal["in_place", "releases"]:
+        """Where a landing shows; whoever names a health check or a folder of releases has a service that runs."""
+        served = bool(self.health_command) or self.release_folder is not None
+        return self.mode or ("releases" if served else "in_place")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

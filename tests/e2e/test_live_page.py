@@ -137,9 +137,8 @@ def test_a_link_to_an_event_of_long_ago_opens_it_with_the_ways_to_its_things(pag
     show(page, served, "?seq=7")
     detail = page.locator(".tw-feed-detail")
     expect(detail).to_contain_text("word")
-    expect(
-        detail.get_by_role("link", name="what mole does").or_(detail.get_by_role("link", name="its trace"))
-    ).to_be_visible()
+    expect(detail.get_by_role("link", name="its record, with its proof")).to_be_visible()
+    expect(detail.get_by_role("link", name="the whole trace on Events")).to_be_visible()
     detail.get_by_role("button", name="Show the whole trace").click()
     page.locator(".tw-feed-trace .tw-trace-bar").first.wait_for()
     assert page.locator(".tw-feed-trace [data-goto]").count() == 3

@@ -95,7 +95,9 @@ async def test_a_payment_tells_limit_and_time_as_lnd_wants_them_and_brings_its_p
 ) -> None:
     bolt11 = await server.node.neighbour_invoice(amount_msat=50_000)
     paid = await pay(node, bolt11)
-    sent = {"payment_request": bolt11, "fee_limit_msat": "10000", "timeout_seconds": 20}
+    sent = {
+        "payment_request": bolt11, "fee_limit_msat": "10000", "timeout_seconds": 20, "allow_self_payment": True,
+    }  # fmt: skip
     assert ("POST", "/v2/router/send", {}, sent) in server.requests
     assert (paid.state, paid.amount_msat, paid.fee_msat) == ("settled", 50_000, play_fee_msat(50_000))
     assert is_proof(paid.preimage, paid.payment_hash)

@@ -140,6 +140,14 @@ def test_an_agent_posts_in_its_own_name(timmy: Timmy, far: httpx.Client) -> None
     assert refused.status_code == 422
 
 
+def test_an_agent_spends_only_what_somebody_set_a_limit_for(timmy: Timmy, far: httpx.Client) -> None:
+    body = {"description": "Help me.", "budget_sats": 5, "bidding_s": 60}
+    assert error(far.post("/tasks", json=body), 409) == "budget_exceeded"
+    timmy.ledger.set_budget("far", "day", 10_000, by="me")
+    task = ok(far.post("/tasks", json=body))
+    assert error(far.post(f"/tasks/{task['id']}/bid", json={"amount_sats": 5}), 409) == "bid"  # its own
+
+
 def test_the_owner_looks_posts_and_cancels(writer: httpx.Client) -> None:
     task = posted(writer, posted_by="ann", bidding_s=60)
     assert [one["id"] for one in ok(writer.get(f"{API}/tasks", params={"state": "bidding"}))["tasks"]] == [task["id"]]

@@ -69,6 +69,29 @@ def test_git_learns_nothing_of_this_process(house: House, monkeypatch: pytest.Mo
     assert "GIT_EXTERNAL_DIFF" not in said
 
 
+def test_every_command_of_git_is_durable_and_runs_no_program_of_the_repository(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = tmp_path / "commands"
+    spy = tmp_path / "git"
+    spy.write_text(
+        f'#!/bin/sh\necho "$GIT_CONFIG_NOSYSTEM $GIT_CONFIG_GLOBAL $GIT_NO_REPLACE_OBJECTS $*" >> {found}\n'
+        'exec /usr/bin/git "$@"\n',
+        encoding="utf-8",
+    )
+    spy.chmod(0o755)
+    monkeypatch.setattr(house.workspace._git, "_program", str(spy))
+    done = house.applied()
+    house.queue.diff(done.id)
+    house.queue.rollback(done.id, by="ann", pin=PIN)
+    house.queue.recover()
+    commands = found.read_text(encoding="utf-8").splitlines()
+    assert len(commands) > 50
+    for wanted in ("core.hooksPath=/dev/null", "core.fsync=all", "gc.auto=0", "core.fsmonitor=false"):
+        assert [line for line in commands if f"-c {wanted} " not in line] == []
+    assert [line for line in commands if not line.startswith("1 /dev/null 1 ")] == []
+
+
 def test_green_results_are_remembered_and_red_ones_are_not(opened: Opening) -> None:
     house = opened(verdict=lambda _export: len(house.trials.trees) > 1)
     made = house.propose()

@@ -173,6 +173,20 @@ def test_what_is_never_approved_by_itself(clock: FakeClock, change_of: dict[str,
 
 
 @pytest.mark.parametrize(
+    ("keys", "landing"),
+    [
+        ({}, "in_place"),
+        ({"health_command": ("true",)}, "releases"),
+        ({"release_folder": "/srv/app"}, "releases"),
+        ({"health_command": ("true",), "mode": "in_place"}, "in_place"),
+        ({"mode": "releases"}, "releases"),
+    ],
+)
+def test_a_service_that_runs_gets_releases_side_by_side(keys: dict[str, object], landing: str) -> None:
+    assert UpgradeSettings.model_validate(keys).landing == landing
+
+
+@pytest.mark.parametrize(
     ("keys", "words"),
     [
         ({"test_command": ()}, "names no {report}"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from timmy_core.errors import MergeConflictError, PinError, UpgradeStateError
+from timmy_core.testing import FakeClock
 
 from .queue_house import PIN, House, git, is_exactly
 

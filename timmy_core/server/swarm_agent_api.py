@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
+from timmy_core.errors import BudgetExceededError
 from timmy_core.server.errors import ApiError
 from timmy_core.server.gate import AGENT_API
 from timmy_core.server.query import NoParams, read_body, read_query
@@ -110,8 +111,17 @@ class AgentApi:
     async def post(self, request: Request) -> Response:
         """Post a task of its own; its budgets of the ledger count."""
         given = (await read_body(request, PostBody)).model_dump()
-        done = await run_in_threadpool(lambda: self._timmy.swarm.post_task(**given, posted_by=_who(request)))
-        return json_reply(_seen(done, _who(request)))
+        name = _who(request)
+
+        def run() -> Task:
+            # A token must not be worth the whole node: what nobody set a limit for, an agent may not spend.
+            limited = any(one.agent_id == name for one in self._timmy.ledger.budgets())
+            if given["budget_sats"] and not limited:
+                message = f"{name} has no budget in the ledger; `timmy ledger budget {name} --day SATS` sets one"
+                raise BudgetExceededError(message)
+            return self._timmy.swarm.post_task(**given, posted_by=name)
+
+        return json_reply(_seen(await run_in_threadpool(run), name))
 
     async def bid(self, request: Request) -> Response:
         """Bid for a task, or bid anew."""

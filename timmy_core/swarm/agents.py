@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from timmy_core.errors import AgentTokenError, SwarmError
+from timmy_core.settings_swarm import PERSONAS
 from timmy_core.store.engine import Connection
 from timmy_core.swarm.auction import Auctions
 from timmy_core.swarm.model import HELD, AgentInfo, AgentKind, Agents, Wallet
@@ -107,6 +108,8 @@ class Roster:
             problem = "an agent's name has 1 to 40 of a-z, 0-9, '_', '-', and begins with a letter or digit"
         elif name == self._own_name:
             problem = f"{name} is the name of this home's own agent; choose another"
+        elif name in PERSONAS and kind != "persona":
+            problem = f"{name} is the name of a persona of the home; choose another"
         elif kind not in _KINDS or wallet not in _WALLETS:
             problem = f"kind {kind!r} with wallet {wallet!r} is not known; expected {_KINDS} and {_WALLETS}"
         elif len(description) > MAX_DESCRIPTION or not description.replace("\n", " ").isprintable():

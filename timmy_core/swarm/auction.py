@@ -151,6 +151,8 @@ class Auctions:
             problem = f"{who.name} left the swarm; register it again before it bids"
         elif task.state != "bidding" or to_us(task.bidding_until) <= self._rows.now_us():
             problem = f"bidding for the task {task.id} is over; `timmy swarm tasks` shows those that are open"
+        elif who.name == task.posted_by:
+            problem = f"{who.name} posted the task {task.id} itself, so it may not bid for it"
         elif lacks:
             problem = f"{who.name} lacks {', '.join(lacks)}, which the task {task.id} needs; leave it to others"
         elif task.local_only and who.kind == "remote":

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, Protocol, TypeVar
 
 from timmy_core.clock import Clock, to_us
-from timmy_core.errors import BidError, TaskStateError, TimmyError
+from timmy_core.errors import SwarmError, TaskStateError, TimmyError
 from timmy_core.settings_swarm import SwarmSettings
 from timmy_core.swarm.agents import Roster
 from timmy_core.swarm.auction import Auctions
@@ -99,10 +99,10 @@ class Crew:
             price = who.price_msat(task, busy=who.name in self._under_way)
             if price is None:
                 continue
-            self._join(who)
             try:
+                self._join(who)
                 self._auctions.bid(task.id, who.name, price)
-            except BidError as error:
+            except SwarmError as error:
                 _log.debug("%s does not bid for %s: %s", who.name, task.id, error)
 
     def _join(self, who: Character) -> None:

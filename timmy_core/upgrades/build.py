@@ -107,7 +107,7 @@ class UpgradesRoom:
             own.repo.expanduser(),
             own.branch,
             self._clock,
-            mode=own.mode,
+            mode=own.landing,
             releases=(own.release_folder or self._home / "releases").expanduser(),
             release_keep=own.release_keep,
             max_boots=own.max_boots,
