@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One place in the navigation; `bar` says that it also has a place at the foot of a phone's screen."""
+    """One place in the navigation; `bar` says that it has a place at the foot of a phone's screen, beside More."""
 
     key: str
     word: str
@@ -37,6 +37,8 @@ PAGES: tuple[Page, ...] = (
     Page("labs", "Labs", "/labs/latency", bar=False),
 )
 
+_REST = tuple(page for page in PAGES if not page.bar)
+
 _MARK = (
     '<svg width="22" height="22" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" '
     'stroke-linecap="round" aria-hidden="true"><path d="M5 6h14M12 6v12"></path><path d="M8 18h8"></path></svg>'
@@ -46,11 +48,10 @@ _MARK = (
 def rail(current: str, timmy: Timmy) -> mo.Html:
     """Return the navigation with the current page marked: a rail, or a bar at phone width; go by this home's clock."""
     present.follow(timmy)
-    links = "".join(_link(page, current=page.key == current) for page in PAGES)
+    links = "".join(_link(page, current=page.key == current) for page in PAGES) + _more(current)
     mode = "edit" if mo.app_meta().mode == "edit" else "run"
-    six = "" if any(page.bar for page in PAGES if page.key == current) else " tw-six"
     return mo.Html(
-        f'<nav class="tw-rail tw-rail-{mode}{six}" aria-label="Pages"><a class="tw-mark" href="/" title="Timmy Workbench">{_MARK}</a>'
+        f'<nav class="tw-rail tw-rail-{mode}" aria-label="Pages"><a class="tw-mark" href="/" title="Timmy Workbench">{_MARK}</a>'
         f'{links}<span class="tw-connection" data-state="connecting" role="status" title="connecting to the live feed">'
         f'<i></i><span class="tw-word">connecting</span></span></nav>{_demonstration(timmy)}'
     )
@@ -80,10 +81,22 @@ def header(title: str, line: str, *, plain: str = "", more: str = "") -> mo.Html
 
 def _link(page: Page, *, current: bool) -> str:
     mark = ' aria-current="page"' if current else ""
-    bar = "" if page.bar or current else " tw-wide-only"
+    # What has no place of its own on a phone stands above More there, the first of them at the top.
+    bar = "" if page.bar else " tw-rest"
+    place = "" if page.bar else f' style="--tw-place: {_REST[::-1].index(page)}"'
     # How many proposals wait; the pulse fills it in, on every page.
     badge = '<b class="tw-badge" data-pending="" aria-hidden="true"> </b>' if page.key == "upgrades" else ""
     return (
-        f'<a class="tw-nav{bar}" href="{page.path}"{mark}>{icon(page.key, size=20)}'
+        f'<a class="tw-nav{bar}" href="{page.path}"{place}{mark}>{icon(page.key, size=20)}'
         f'<span class="tw-word">{page.word}</span>{badge}</a>'
+    )
+
+
+def _more(current: str) -> str:
+    """Return the sixth place of a phone's bar, which opens the rest; marked while the current page is one of them."""
+    here = next((page.word for page in _REST if page.key == current), "")
+    told = f' data-current="" aria-label="More; this page is {here}"' if here else ""
+    return (
+        f'<details class="tw-others" style="--tw-rest: {len(_REST)}"><summary class="tw-nav"{told}>{icon("more", size=20)}'
+        '<span class="tw-word">More</span></summary></details>'
     )

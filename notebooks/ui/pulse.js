@@ -178,10 +178,12 @@ function render({ model }) {
   const click = (event) => { copy(event); if (model.get("dot")) chooseRow(event); };
   document.addEventListener("click", click);
   document.addEventListener("visibilitychange", wake);
+  const unlisten = model.get("dot") ? listenForMore() : () => {};
   countTimes();
 
   return () => {
     done = true;
+    unlisten();
     clearInterval(second); clearTimeout(due); clearTimeout(retry); clearTimeout(counting);
     document.removeEventListener("click", click);
     document.removeEventListener("visibilitychange", wake);

@@ -23,7 +23,7 @@ class Pulse(anywidget.AnyWidget):
         families: beat only for events of these families; for all if there are none.
     """
 
-    _esm = joined("dom.js", "alerting.js", "pulse.js")
+    _esm = joined("dom.js", "alerting.js", "more.js", "pulse.js")
 
     beat = traitlets.Int(0).tag(sync=True)
     since = traitlets.Int(0).tag(sync=True)

@@ -117,8 +117,11 @@ def sections() -> Iterator[tuple[str, type[BaseModel]]]:
     for name, field in Settings.model_fields.items():
         if name in ("providers", "nodes"):
             yield f"`[[{name}]]`", next(kind for kind in field.annotation.__args__ if kind is not ...)
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield f"`[{name}]`", field.annotation
+            continue
+        # A section that need not be there is one of two kinds, the other of which is None.
+        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield f"`[{name}]`", kind
 
 
 def shown_default(field: Any) -> str:

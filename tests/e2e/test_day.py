@@ -1,4 +1,4 @@
-"""A day's work in a browser: asked, posted, watched, found, paid, remembered, upgraded; and found again after a crash."""
+"""A day's work in a browser: asked, posted, watched, paid, remembered, upgraded; and found again after a crash."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not 
 LONG_S = 120  # for what runs tests of its own, or has to notice that somebody died
 LONG_MS = 1000 * LONG_S
 QUESTION, ANSWER = "When is the last frost here?", ("Around ", "the tenth ", "of May.")
-TASK, RESULT = "List what to sow in April, and say why it cannot wait.", ("Broad beans and ", "parsnips: they sprout slowly.")
+TASK, RESULT = (
+    "List what to sow in April, and say why it cannot wait.",
+    ("Broad beans and ", "parsnips: they sprout slowly."),
+)
 AGAIN, SOWN = "What did we say about sowing in April?", ("Broad beans ", "and parsnips.")
 WISH = "Please simplify total() in your tariff.py"
 CHANGE = {
@@ -101,12 +104,14 @@ def test_a_day_s_work_is_done_and_found_again_after_a_crash(day: Day) -> None:
     home, live = day.tab("/", "Timmy"), day.tab("/swarm/live", "Live")
     live.locator(".tw-feed[data-state=open]").wait_for()
     expect(live.locator(".tw-tasks")).to_contain_text("No task yet")
+    book = day.tab("/lightning/ledger", "Ledger")
+    expect(moved(book)).to_have_count(0)
 
     asks(day, home, live)
     posts_a_task(day, live)
     sees_it_live(day, live)
     finds_its_trace(day)
-    sees_the_sats_move(day, live)
+    sees_the_sats_move(day, live, book)
     asks_memory(day, home)
     gets_an_upgrade(day, home)
     assert day.window.errors() == []
@@ -150,8 +155,11 @@ def posts_a_task(day: Day, live: Page) -> None:
 def sees_it_live(day: Day, live: Page) -> None:
     """The lowest bid wins, and the same page shows how the work is done and paid, step by step."""
     finds_the_task(day, live)
-    for kind in ("task.created", "bid.submitted", "auction.closed", "task.completed", "payment.settled"):
-        expect(live.locator(".tw-row", has_text=kind).first).to_be_visible()
+    chip = live.locator(".tw-chip[data-family=task]")
+    chip.click()
+    for kind in ("task.created", "task.bidding", "task.assigned", "task.started", "task.completed"):
+        expect(live.locator(".tw-row", has_text=kind)).to_have_count(1)
+    chip.click()
     seqs = row_seqs(live)
     assert seqs == sorted(seqs, reverse=True)
     live.locator(".tw-tasks-detail").get_by_role("link", name="the whole trace").click()
@@ -163,7 +171,7 @@ def sees_it_live(day: Day, live: Page) -> None:
 def finds_its_trace(day: Day) -> None:
     """The events page tells the same story by the trace, each of its events once, and shows one in full."""
     page = day.tab(f"/swarm/events?trace={day.seen['trace']}", "Events")
-    events = day.events(f"&trace={day.seen['trace']}")
+    events = day.events(f"&trace_id={day.seen['trace']}")
     assert {event["task_id"] for event in events if event["type"].startswith(("task.", "bid.", "llm."))} == {
         day.seen["task"]
     }
@@ -177,8 +185,11 @@ def finds_its_trace(day: Day) -> None:
     page.close()
 
 
-def sees_the_sats_move(day: Day, live: Page) -> None:
-    """The task leads to its payment in the ledger, which says who was paid what for which task."""
+def sees_the_sats_move(day: Day, live: Page, book: Page) -> None:
+    """An open ledger shows both ends of the payment by itself, and the task leads to it: who was paid, for what."""
+    expect(moved(book)).to_have_count(2)
+    expect(book.locator(".tw-card", has_text="Went out").first).to_contain_text(price(day))
+    book.close()
     live.locator(".tw-tasks-detail").get_by_role("link", name="in the ledger").click()
     heading(live, "Ledger").wait_for()
     day.seen["entry"] = address(live)["entry"]
@@ -282,8 +293,7 @@ def shows_the_payment(day: Day, page: Page) -> None:
     """What a payment for a task looks like on the ledger page."""
     detail = page.locator(".tw-entry-detail", has_text="swarm task")
     detail.wait_for()
-    (task,) = [one for one in day.api("swarm/tasks")["tasks"] if one["id"] == day.seen["task"]]
-    expect(detail).to_contain_text(f"{task['bid_msat'] // 1000} sat")
+    expect(detail).to_contain_text(price(day))
     expect(detail).to_contain_text("echo")
     expect(detail.locator(".tw-trace")).to_contain_text("payment.settled")
     expect(page.locator(".tw-shares", has_text="echo").first).to_be_visible()
@@ -348,6 +358,17 @@ def post(live: Page, text: str, *, budget: str) -> Locator:
     posted = live.locator(".tw-task", has_text=text)
     posted.wait_for()
     return posted
+
+
+def moved(book: Page) -> Locator:
+    """Return the rows of the ledger page that tell of sats for a task."""
+    return book.locator(".tw-entry-list .tw-entry", has_text="swarm task")
+
+
+def price(day: Day) -> str:
+    """Return what the task cost, as pages write it."""
+    (task,) = [one for one in day.api("swarm/tasks")["tasks"] if one["id"] == day.seen["task"]]
+    return f"{task['bid_msat'] // 1000} sat"
 
 
 def address(page: Page) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from timmy_core.errors import SandboxError, UpgradeStateError
 from timmy_core.testing import FakeClock
 
-from .queue_house import House, git
+from .queue_house import PIN, House, git
 
 Opening = Callable[..., House]
 
