@@ -64,7 +64,7 @@ def test_a_diff_is_proposed_tested_approved_applied_and_rolled_back(house: Path,
     made = propose(house, "--diff", "-", text=diff)
     tested = run("test", made["id"], home=house)
     assert (tested.returncode, "awaiting approval" in tested.stdout) == (0, True)
-    done = run("approve", made["id"][-8:], *ANN, "--yes", "--apply", home=house, text=f"{PIN}\n")
+    done = run("approve", made["id"][-8:], *ANN, "--yes", "--consent", "--apply", home=house, text=f"{PIN}\n")
     assert "applied as" in done.stdout, done.stderr
     assert (repo / "words.txt").read_text(encoding="utf-8") == "greener\n"
     shown = run("show", made["id"], home=house).stdout
@@ -97,7 +97,7 @@ def test_red_tests_end_with_status_1_and_cannot_be_approved(house: Path, tmp_pat
     made = propose(house, "--file", f"words.txt={place}")
     tested = run("test", made["id"], home=house)
     assert (tested.returncode, "words::test_words" in tested.stdout) == (1, True)
-    refused = run("approve", made["id"], *ANN, "--yes", home=house, text=f"{PIN}\n")
+    refused = run("approve", made["id"], *ANN, "--yes", "--consent", home=house, text=f"{PIN}\n")
     assert (refused.returncode, "red" in refused.stderr) == (1, True)
 
 

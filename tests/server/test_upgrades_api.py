@@ -68,7 +68,7 @@ def test_a_proposal_goes_the_whole_way_and_back(writer: httpx.Client, repo: Path
     assert (shown["state"], shown["tests"]["passed"]) == ("awaiting_approval", True)
     diff = ok(writer.get(f"{API}/{made['id']}/diff"))
     assert [line["text"] for line in diff["files"][0]["hunks"][0]["lines"]] == ["green", "greener"]
-    approved = ok(do(writer, shown, "approve", by="ann", pin=PIN, seen=shown["seen"]))
+    approved = ok(do(writer, shown, "approve", by="ann", pin=PIN, consent=True, seen=shown["seen"]))
     assert approved["state"] == "approved"
     assert approved["approvals"][0]["by"] == "ann"
     assert ok(do(writer, made, "apply"))["state"] == "applied"
@@ -87,7 +87,7 @@ def test_what_is_refused_says_why(writer: httpx.Client) -> None:
     red = ok(do(writer, made, "test"))
     assert red["state"] == "test_failed"
     assert red["tests"]["own"]["failed"] == ["words::test_words"]
-    kind, message = error(do(writer, red, "approve", by="ann", pin=PIN, seen=red["seen"]), 409)
+    kind, message = error(do(writer, red, "approve", by="ann", pin=PIN, consent=True, seen=red["seen"]), 409)
     assert (kind, "red" in message) == ("upgrade_state", True)
     assert error(do(writer, red, "reject", by="ann", pin="a-wrong-one", reason="no"), 403)[0] == "pin"
     assert error(writer.post(f"{API}/{'0' * 32}/apply"), 404)[0] == "proposal_not_found"
@@ -99,7 +99,7 @@ def test_what_is_refused_says_why(writer: httpx.Client) -> None:
 
 def test_another_seen_than_the_present_one_is_refused(writer: httpx.Client) -> None:
     shown = ok(do(writer, propose(writer), "test"))
-    kind, message = error(do(writer, shown, "approve", by="ann", pin=PIN, seen="of something else"), 409)
+    kind, message = error(do(writer, shown, "approve", by="ann", pin=PIN, consent=True, seen="of something else"), 409)
     assert kind == "approval"
     assert "changed since it was shown" in message
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from timmy_core.errors import ApprovalError
 from timmy_core.settings_upgrades import UpgradeSettings
 from timmy_core.testing import FakeClock
 from timmy_core.upgrades.model import FileChange
@@ -124,6 +125,10 @@ def test_tests_below_bubblewrap_need_a_consent_that_says_so(clock: FakeClock) ->
     assert POLICY.needs_consent(proposal(clock)) == ""
     weaker = proposal(clock, tests=result_of(clock, level="limits"))
     assert "limits" in POLICY.needs_consent(weaker)
+    POLICY.check_consent(weaker, given=True)
+    POLICY.check_consent(proposal(clock), given=False)
+    with pytest.raises(ApprovalError, match=r"limits.*consent"):
+        POLICY.check_consent(weaker, given=False)
 
 
 # Without a person ------------------------------------------------------------------------------------------------

@@ -37,6 +37,9 @@ def approve(
     ] = None,
     urgent: Annotated[bool, typer.Option("--urgent", help="Let this one approval do; it is logged loudly.")] = False,
     then_apply: Annotated[bool, typer.Option("--apply", help="Apply it as soon as enough have approved.")] = False,
+    agrees: Annotated[
+        bool, typer.Option("--consent", help="With --yes: agree to tests that were shut in less well than could be.")
+    ] = False,
     yes: Yes = False,
     home: Home = None,
 ) -> None:
@@ -51,6 +54,7 @@ def approve(
             if consent:
                 err.print(f"[yellow]{escape(consent[:1].upper() + consent[1:])}.[/]", soft_wrap=True)
             confirm(f"Approve this for {one.branch}?")
+        policy.check_consent(one, given=agrees or not yes)
         who = me(by)
         done = queue.approve(one.id, by=who, pin=pin_of(pin_file, who), seen=shown, urgent=urgent)
         if done.state != "approved":

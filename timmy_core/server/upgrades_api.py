@@ -137,8 +137,9 @@ class UpgradesApi:
         key: str = request.path_params["key"]
 
         def run() -> Proposal:
-            pin = body.pin.get_secret_value()
-            return self._timmy.upgrades.approve(key, by=body.by, pin=pin, seen=body.seen, urgent=body.urgent)
+            queue, pin = self._timmy.upgrades, body.pin.get_secret_value()
+            self._timmy.upgrading.policy.check_consent(queue.get(key), given=body.consent)
+            return queue.approve(key, by=body.by, pin=pin, seen=body.seen, urgent=body.urgent)
 
         return json_reply(proposal_dict(await run_in_threadpool(run)))
 

@@ -50,6 +50,7 @@ class ApproveBody(Body):
     pin: Pin
     seen: Annotated[str, Field(min_length=1, max_length=500)]
     urgent: bool = False
+    consent: bool = False
 
 
 class RejectBody(Body):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from timmy_core.errors import ApprovalError
 from timmy_core.settings_upgrades import UpgradeSettings
 from timmy_core.upgrades.model import FileChange, Kind, Proposal, Risk, RiskLevel
 from timmy_core.upgrades.paths import PathSet
@@ -70,6 +71,17 @@ class UpgradePolicy:
             f"its tests ran at the level {proposal.tests.level}, which shuts them in less well than bubblewrap: "
             "what they did may reach further than this result"
         )
+
+    def check_consent(self, proposal: Proposal, *, given: bool) -> None:
+        """Refuse an approval that agrees to the change alone where there is more to agree to.
+
+        Raises:
+            ApprovalError: consent is needed, and was not given.
+        """
+        needed = self.needs_consent(proposal)
+        if needed and not given:
+            message = f"{needed}; say that you agree to that, too (`consent`), or test it where bubblewrap works"
+            raise ApprovalError(message)
 
     def why_not_automatic(self, proposal: Proposal, noticed_at: datetime | None, now: datetime) -> str:
         """Say why a proposal may not be approved without a person now; nothing where it may."""
