@@ -16,7 +16,7 @@ with app.setup:
 
     from timmy_core import open_timmy
     from timmy_core.router import latency
-    from ui import attempts, chips, frame, labs, latency_charts, latency_views, parts
+    from ui import attempts, chips, frame, labs, latency_charts, latency_views, parts, saving
     from ui.pulse import Pulse
 
 
@@ -35,6 +35,13 @@ def rail(timmy):
 def pulse(timmy):
     # A lab is read, so it is not drawn anew while one reads; this only keeps the times and the dot alive.
     mo.ui.anywidget(Pulse(since=timmy.events.head()[0], every_s=3600, families=["x"]))
+
+
+@app.cell
+def saving_pulse():
+    saved = mo.ui.anywidget(saving.Saving())
+    saved
+    return (saved,)
 
 
 @app.cell
@@ -66,8 +73,9 @@ def controls(choice):
 
 
 @app.cell
-def percentiles(among, by, colors, measure, timmy, whole):
+def percentiles(among, by, colors, measure, saved, timmy, whole):
     at = labs.ask(timmy, latency.percentiles(among, by, measure))
+    saved.widget.offer("percentiles", at.frame)
     shown = mo.vstack(percentile_views(at, by, measure, colors), gap=0) if whole.any else None
     shown
 
@@ -123,9 +131,10 @@ def costs(among, colors, timmy, whole):
 
 
 @app.cell
-def comparing(among, query, timmy, whole):
+def comparing(among, query, saved, timmy, whole):
     split = latency_views.split_of(query, among)
     sides = labs.ask(timmy, latency.before_and_after(among, split))
+    saved.widget.offer("before_and_after", sides.frame)
     mo.Html(comparison(sides, split)) if whole.any else None
 
 
@@ -147,8 +156,8 @@ def points(among, colors, timmy, whole):
 
 
 @app.cell
-def drilled(among, boxes, colors, timmy, whole):
-    mo.Html(closer(timmy, among, boxes.selections, colors)) if boxes is not None and whole.any else None
+def drilled(among, boxes, colors, saved, timmy, whole):
+    mo.Html(closer(timmy, among, boxes.selections, colors, saved.widget)) if boxes is not None and whole.any else None
 
 
 @app.function
@@ -159,7 +168,8 @@ def percentile_views(at, by, measure, colors):
     if not at.any:
         return [labs.view(title, how, at, None, nothing="Nothing of this was measured in this time.")]
     chart = latency_charts.percentiles(at.frame, by, colors)
-    table = mo.Html(latency_views.percentile_table(at, by))
+    saves = f'<p class="tw-saves-of">{saving.links("percentiles")}</p>'
+    table = mo.Html(latency_views.percentile_table(at, by) + saves)
     return [mo.Html(labs.titled(title, how, at)), chart, table]
 
 
@@ -170,11 +180,15 @@ def comparison(sides, split):
     if not sides.any:
         words = sides.problem or "nothing was answered in this time"
         return parts.section("Before and after", parts.empty(parts.sentence(words)), note=note)
-    return parts.section("Before and after", labs.sql_of(sides.sql) + latency_views.before_and_after(sides), note=note)
+    return parts.section(
+        "Before and after",
+        labs.sql_of(sides.sql) + latency_views.before_and_after(sides),
+        note=f"{note} · {saving.links('before_and_after')}",
+    )
 
 
 @app.function
-def closer(timmy, among, selections, colors):
+def closer(timmy, among, selections, colors, saved):
     """Return the single attempts of the box that was drawn."""
     narrow, least, most, words = latency_views.narrowed(among, selections)
     found = labs.ask(timmy, latency.drill(narrow, least_ms=least, most_ms=most))
@@ -182,8 +196,9 @@ def closer(timmy, among, selections, colors):
         body = parts.empty(parts.sentence(found.problem or "no attempt lies there"))
     else:
         body = attempts.table(found.frame.head(attempts.SHOWN).reverse(), colors)
+    saved.offer("attempts", found.frame)
     more = f", {attempts.SHOWN} of {len(found.frame)}" if len(found.frame) > attempts.SHOWN else ""
-    return parts.section("Attempts", labs.sql_of(found.sql) + body, note=words + more)
+    return parts.section("Attempts", labs.sql_of(found.sql) + body, note=f"{words}{more} · {saving.links('attempts')}")
 
 
 @app.cell

@@ -12,10 +12,12 @@ __generated_with = "0.25.2"
 app = marimo.App(width="full", app_title="Ledger · Timmy", css_file="ui/theme.css")
 
 with app.setup:
+    from functools import partial
+
     import marimo as mo
 
     from timmy_core import open_timmy
-    from ui import book, bookkeeping, entries, frame, ledger_charts, looking, parts, sats, views
+    from ui import book, bookkeeping, entries, frame, ledger_charts, looking, parts, sats, saving, views
     from ui.booking import Booking
     from ui.entries import Entries
     from ui.looking import Looking
@@ -53,6 +55,11 @@ def questions(timmy):
     sought = mo.ui.anywidget(Entries(timmy, query=entries.from_address(frame.query())))
     choice = mo.ui.anywidget(Looking(looking.from_address(frame.query())))
     return choice, sought
+
+
+@app.cell
+def saving_pulse(sought, timmy):
+    mo.ui.anywidget(saving.Saving(ledger=partial(saving.ledger, timmy, sought.widget)))
 
 
 @app.cell
@@ -122,7 +129,7 @@ def shares(here):
 @app.cell
 def table_title(here):
     mo.Html(
-        '<h2 class="tw-table-title">Invoices and payments</h2>' if here.any else first_entry()
+        f'<h2 class="tw-table-title">Invoices and payments{saving.links("ledger")}</h2>' if here.any else first_entry()
     ) if not here.problem else None
 
 

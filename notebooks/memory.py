@@ -12,13 +12,14 @@ __generated_with = "0.25.2"
 app = marimo.App(width="full", app_title="Memory · Timmy", css_file="ui/theme.css")
 
 with app.setup:
+    from functools import partial
     from html import escape
 
     import marimo as mo
 
     from timmy_core import TimmyError, open_timmy
     from timmy_core.memory import overview
-    from ui import filters, frame, knowing, memory_charts, palette, parts, remembered, views
+    from ui import filters, frame, knowing, memory_charts, palette, parts, remembered, saving, views
     from ui.carrying import Carrying
     from ui.finding import Finding
     from ui.keeping import Keeping
@@ -59,6 +60,11 @@ def questions(timmy):
 
 
 @app.cell
+def saving_pulse(sought, timmy):
+    mo.ui.anywidget(saving.Saving(memory=partial(saving.memory, timmy, sought.widget)))
+
+
+@app.cell
 def state(carried, hands, pulse, timmy):
     pulse.value, hands.value, carried.value["done"]
     here = remembered.look(timmy)
@@ -74,6 +80,11 @@ def headline(here):
 def seeking(sought):
     # It depends on nothing that changes, so that what is typed stays while the rest is drawn anew.
     sought
+
+
+@app.cell
+def saves(here):
+    mo.Html(f'<p class="tw-saves-of">{saving.links("memory")}</p>') if here.number() else None
 
 
 @app.cell

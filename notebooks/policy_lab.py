@@ -15,7 +15,7 @@ with app.setup:
     import marimo as mo
 
     from timmy_core import open_timmy
-    from ui import chips, frame, knobs, labs, latency_views, policy_charts, policy_views
+    from ui import chips, frame, knobs, labs, latency_views, policy_charts, policy_views, saving
     from ui.plan_hands import PlanHands
     from ui.pulse import Pulse
     from ui.steering import who
@@ -43,6 +43,13 @@ def hands_pulse(timmy):
     hands = mo.ui.anywidget(PlanHands(timmy.lab, by=who()))
     hands
     return (hands,)
+
+
+@app.cell
+def saving_pulse():
+    saved = mo.ui.anywidget(saving.Saving())
+    saved
+    return (saved,)
 
 
 @app.cell
@@ -95,7 +102,8 @@ def answered_within(before, found):
 
 
 @app.cell
-def side_by_side(before, found):
+def side_by_side(before, found, saved):
+    saved.widget.offer("policies", policy_views.figures(before, found))
     mo.Html(policy_views.unknown(found) + policy_views.comparison(before, found)) if before.any else None
 
 

@@ -12,10 +12,12 @@ __generated_with = "0.25.2"
 app = marimo.App(width="full", app_title="Router · Timmy", css_file="ui/theme.css")
 
 with app.setup:
+    from functools import partial
+
     import marimo as mo
 
     from timmy_core import TimmyError, open_timmy
-    from ui import attempts, choosing, frame, measures, now, palette, parts, provider_charts, timeline, views
+    from ui import attempts, choosing, frame, measures, now, palette, parts, provider_charts, saving, timeline, views
     from ui.cascade import cascade as drawn
     from ui.pulse import Pulse
     from ui.steering import Steering, who
@@ -54,6 +56,11 @@ def questions(timmy):
     tried = mo.ui.anywidget(Trying(timmy.router))
     choice = mo.ui.anywidget(choosing.Choosing(choosing.from_address(frame.query())))
     return choice, tried
+
+
+@app.cell
+def saving_pulse(choice, timmy):
+    mo.ui.anywidget(saving.Saving(attempts=partial(saving.attempts, timmy, choice.widget)))
 
 
 @app.cell
@@ -205,7 +212,9 @@ def recent_attempts(timmy, query, here):
         return parts.section("Recent attempts", parts.empty(str(error)), note=link)
     nothing = parts.empty("No attempt in this time.", then="Ask something above, or choose a longer time.")
     return parts.section(
-        "Recent attempts", nothing if rows.is_empty() else attempts.table(rows, here.colors), note=link
+        "Recent attempts",
+        nothing if rows.is_empty() else attempts.table(rows, here.colors),
+        note=f"{saving.links('attempts')} · {link}",
     )
 
 

@@ -12,12 +12,14 @@ __generated_with = "0.25.2"
 app = marimo.App(width="full", app_title="Upgrades · Timmy", css_file="ui/theme.css")
 
 with app.setup:
+    from functools import partial
+
     import marimo as mo
 
     from timmy_core import open_timmy
     from timmy_core.upgrades.approval import SAME_USER
     from timmy_core.upgrades.states import MOVES
-    from ui import frame, proposing, reviewing
+    from ui import chips, frame, proposing, reviewing, saving
     from ui.deciding import Deciding
     from ui.differing import Differing
     from ui.pulse import Pulse
@@ -50,9 +52,20 @@ def hands_pulse(timmy):
 
 
 @app.cell
-def state(hands, pulse, timmy):
+def saving_pulse(timmy):
+    mo.ui.anywidget(saving.Saving(upgrades=partial(saving.upgrades, timmy)))
+
+
+@app.cell
+def sieve():
+    choice = mo.ui.anywidget(chips.Chips(chips.from_address(frame.query(), reviewing.GROUPS), reviewing.GROUPS))
+    return (choice,)
+
+
+@app.cell
+def state(choice, hands, pulse, timmy):
     pulse.value, hands.value["done"]
-    here = reviewing.look(timmy, hands.value["chosen"])
+    here = reviewing.look(timmy, hands.value["chosen"], choice.value["query"])
     return (here,)
 
 
@@ -88,6 +101,11 @@ def showing(hands, here, lines):
 @app.cell
 def trail(here):
     mo.Html(proposing.trail(here))
+
+
+@app.cell
+def sifting(choice, here):
+    choice if here.over or here.sifted else None
 
 
 @app.cell

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ui.book import Here
 
 SHOWN = 6
+_ID_CHARS = 8
 _NEARLY = 0.8  # of a budget: from here on it is worth a look
 _PERIODS = {"day": "today", "week": "this week", "month": "this month"}
 
@@ -129,7 +130,7 @@ def _column(title: str, key: str, sums: Sequence[Sum], nobody: str) -> str:
 
 def _share(key: str, one: Sum, largest: int, nobody: str) -> str:
     went = one.outgoing_msat + one.fees_msat
-    name = _seek({key: one.key}, one.key) if one.key else f'<span class="tw-muted">{nobody}</span>'
+    name = _seek({key: one.key}, _short(key, one.key)) if one.key else f'<span class="tw-muted">{nobody}</span>'
     words = " · ".join(sats.signed(amount) for amount in (one.incoming_msat, -went) if amount) or "0"
     bars = "".join(
         f'<span class="tw-meter"><i style="width:{100 * amount / (largest or 1):.2f}%;background:{ledger_charts.COLORS[what]}"></i></span>'
@@ -138,6 +139,11 @@ def _share(key: str, one: Sum, largest: int, nobody: str) -> str:
     )
     hint = f"{parts.plural(one.invoices, 'invoice')}, {parts.plural(one.payments, 'payment')}, {sats.words(one.fees_msat)} of fees"
     return f'<li title="{hint}"><span class="tw-name tw-ellipsis">{name}</span><span class="tw-muted">{words}</span>{bars}</li>'
+
+
+def _short(key: str, name: str) -> str:
+    """Shorten a task's id as ids are shortened everywhere."""
+    return "…" + name[-_ID_CHARS:] if key == "task" and len(name) > _ID_CHARS + 1 else name
 
 
 # Findings and accounts ---------------------------------------------------------------------------------------

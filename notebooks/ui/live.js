@@ -95,7 +95,9 @@ class View {
     if (!before && this.heard && this.trace) this.askTrace(0);
     if (!before && this.heard && this.selected && !this.chosen) this.ask({ kind: "event", seq: this.selected });
     if (state === "lost") this.lostAt ??= Date.now(); else this.lostAt = null;
-    window.dispatchEvent(new CustomEvent("tw-connection", { detail: state === "login" ? "lost" : state }));
+    // Who listens later reads there how it is.
+    window.twConnection = state === "login" ? "lost" : state;
+    window.dispatchEvent(new CustomEvent("tw-connection", { detail: window.twConnection }));
     this.sayState(); this.soon();
   }
   sayState() {

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from html import escape
 from typing import TYPE_CHECKING, Any
+
+import polars as pl
 
 from timmy_core import TimmyError
 from timmy_core.router.replay import LIMITS
 from timmy_core.settings_change import shown
-from ui import coloring, parts
+from ui import coloring, parts, saving
 from ui.cascade import percent, usd
 from ui.labs import WORDS, span
 from ui.latency_views import number_table
@@ -121,7 +123,7 @@ def faith(before: Past) -> str:
 
 def comparison(before: Past, found: Tried) -> str:
     """Return the figures side by side. HTML."""
-    columns = [(name, one) for name, one in ((THEN, before.then), (NOW, before.now), (TRIED, found.replayed)) if one]
+    columns = _policies(before, found)
     lines: list[tuple[str, Callable[[Replayed], str]]] = [
         ("answered", lambda one: percent(one.figures.availability)),
         ("left without an answer", lambda one: parts.count(one.figures.requests - one.figures.answered)),
@@ -138,7 +140,21 @@ def comparison(before: Past, found: Tried) -> str:
     names = sorted({name for _, one in columns for name in one.figures.by_provider})
     rows = [[word, *(say(one) for _, one in columns)] for word, say in lines]
     rows += [[f"answered by {name}", *(_share(one.figures, name) for _, one in columns)] for name in names]
-    return parts.section("Side by side", number_table(["", *(name for name, _ in columns)], rows))
+    table = number_table(["", *(name for name, _ in columns)], rows)
+    return parts.section("Side by side", table, note=saving.links("policies"))
+
+
+def figures(before: Past, found: Tried) -> pl.DataFrame:
+    """Return the figures of each policy as they are, a row a policy."""
+    rows = [
+        {"policy": name, **{field.name: getattr(one.figures, field.name) for field in fields(one.figures)}}
+        for name, one in _policies(before, found)
+    ]
+    return pl.DataFrame([row | {"by_provider": json.dumps(dict(row["by_provider"]))} for row in rows])
+
+
+def _policies(before: Past, found: Tried) -> list[tuple[str, Replayed]]:
+    return [(name, one) for name, one in ((THEN, before.then), (NOW, before.now), (TRIED, found.replayed)) if one]
 
 
 def unknown(found: Tried) -> str:

@@ -165,7 +165,10 @@ function render({ model }) {
 
   const fromFeed = (event) => show(event.detail);
   if (model.get("follow")) connect();
-  else if (model.get("dot")) window.addEventListener("tw-connection", fromFeed);
+  else if (model.get("dot")) {
+    window.addEventListener("tw-connection", fromFeed);
+    state = window.twConnection ?? state;
+  }
 
   const second = setInterval(() => {
     countTimes();

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from html import escape
 from typing import TYPE_CHECKING
 
 from timmy_core import TimmyError
-from ui import parts
+from ui import parts, saving
+from ui.chips import Choice, Group
 from ui.markup import act
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ RISKS: dict[str, tuple[parts.State, str]] = {
     "low": ("off", "low risk"), "normal": ("off", "normal risk"), "high": ("bad", "high risk"),
 }  # fmt: skip
 _LISTED = 50
+_TIMES = {"7d": timedelta(days=7), "30d": timedelta(days=30)}
+GROUPS = (
+    Group("decided", "decided", [Choice("7d", "7 days"), Choice("30d", "30 days"), Choice("all", "all time")], "all"),
+    Group("state", "outcome", [Choice("any", "any"), *(Choice(state, PILLS[state][1]) for state in OVER)], "any"),
+)
 _LISTED_WAITING = 200
 
 
@@ -61,6 +67,7 @@ class Here:
     cut: bool = False  # there are older ones than `waiting`
     over: Sequence[Proposal] = ()
     more: bool = False  # there are older ones than `over`
+    sifted: bool = False  # only some of what is over was asked for
     chosen: Proposal | None = None
     missing: str = ""  # why the chosen one is not there
     events: Sequence[Event] = ()
@@ -73,7 +80,7 @@ class Here:
     repo: str = ""
 
 
-def look(timmy: Timmy, chosen: str) -> Here:
+def look(timmy: Timmy, chosen: str, query: Mapping[str, str] | None = None) -> Here:
     """Return how the queue stands; without a choice the first that waits is chosen; what is wrong becomes words."""
     at, room = timmy.clock.now(), timmy.upgrading
     people = room.approvals.people()
@@ -81,7 +88,10 @@ def look(timmy: Timmy, chosen: str) -> Here:
         queue = timmy.upgrades
         page = queue.list(state=WAITING, limit=_LISTED_WAITING)
         waiting = sorted(page.proposals, key=_urgency)
-        past = queue.list(state=OVER, limit=_LISTED)
+        wanted = query or {}
+        states = wanted_states(wanted)
+        since = at - _TIMES[wanted["decided"]] if wanted.get("decided") in _TIMES else None
+        past = queue.list(state=states, limit=_LISTED)
         one, missing = None, ""
         try:
             one = queue.get(chosen) if chosen else (waiting[0] if waiting else None)
@@ -92,7 +102,8 @@ def look(timmy: Timmy, chosen: str) -> Here:
             configured=True,
             waiting=waiting,
             cut=page.cursor is not None,
-            over=past.proposals,
+            over=[one for one in past.proposals if since is None or _ended(one) >= since],
+            sifted=since is not None or states != OVER,
             more=past.cursor is not None,
             chosen=one,
             missing=missing,
@@ -194,11 +205,23 @@ def waiting(here: Here) -> str:
 
 def over(here: Here) -> str:
     """Return what was decided or ran out."""
-    if here.problem or not here.over:
+    if here.problem or not (here.over or here.sifted):
         return ""
+    if not here.over:
+        return parts.section("Decided", parts.empty("Nothing was decided with these filters."))
     rows = "".join(_row(one, here) for one in here.over)
-    note = "the latest; `timmy upgrades list --all` has all" if here.more else ""
-    return parts.section("Decided", f'<ul class="tw-proposals">{rows}</ul>', note=escape(note))
+    note = " · the latest; `timmy upgrades list --all` has all" if here.more else ""
+    body = f'<ul class="tw-proposals">{rows}</ul>'
+    return parts.section("Decided", body, note=saving.links("upgrades") + escape(note))
+
+
+def wanted_states(query: Mapping[str, str]) -> tuple[State, ...]:
+    """Return the outcomes that the address asks for."""
+    return tuple(state for state in OVER if query.get("state", "any") in ("any", state))
+
+
+def _ended(one: Proposal) -> datetime:
+    return one.applied_at or one.decided_at or one.created_at
 
 
 def _row(one: Proposal, here: Here) -> str:

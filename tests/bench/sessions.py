@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
@@ -36,7 +37,7 @@ CONTENT = {
     "/": ".tw-chat",
     "/swarm/live": ".tw-feed[data-state=open] [data-seq]",
     "/swarm/events": ".tw-found-row[data-seq]",
-    "/lightning/ledger": ".tw-entries[data-busy=false] .tw-entry-list",
+    "/lightning/ledger": ".tw-card-first .tw-card-number",
     "/memory": ".tw-seek[data-busy=false]",
 }
 # Notes when a heading, and what a page is for, are visible; in milliseconds after the navigation began.
@@ -64,6 +65,7 @@ class Result:
     together: list[float] = field(default_factory=list)
     beside: list[tuple[float, float]] = field(default_factory=list)  # (the slow page, the other one)
     answers: list[float] = field(default_factory=list)
+    refused: list[bool] = field(default_factory=list)
     mib: dict[str, float] = field(default_factory=dict)
     threads: dict[str, int] = field(default_factory=dict)
 
@@ -93,16 +95,17 @@ def window(browser: Browser) -> BrowserContext:
 
 
 @contextmanager
-def asking(url: str, answers: list[float]) -> Iterator[None]:
-    """Ask the server all the time whether it is ready, and note the seconds that each answer takes."""
+def asking(url: str, answers: list[float], refused: list[bool]) -> Iterator[None]:
+    """Ask the server all the time whether it is ready; note the seconds of each answer, and whether it was no."""
     over = threading.Event()
 
     def ask() -> None:
         with httpx.Client(trust_env=False, timeout=60) as client:
             while not over.wait(EACH_S):
                 began = time.monotonic()
-                client.get(f"{url}/readyz").raise_for_status()
+                ready = client.get(f"{url}/readyz").status_code == HTTPStatus.OK
                 answers.append(time.monotonic() - began)
+                refused.append(not ready)
 
     asker = threading.Thread(target=ask)
     asker.start()
@@ -155,16 +158,16 @@ def run(folder: Path, events: int, sessions: int, rounds: int) -> Result:
         first = window(browser)
         each_alone(result, first, url, rounds)
         first.close()
-        time.sleep(int(__import__("os").environ.get("TTL", SESSION_TTL_S)) + 10)
+        time.sleep(SESSION_TTL_S + 10)
         result.weigh("before", pid)
-        with asking(url, result.answers):
+        with asking(url, result.answers, result.refused):
             windows = all_together(result, browser, url, sessions)
             time.sleep(5)
             result.weigh("with them", pid)
             slow_beside_quick(result, browser, url, rounds)
         for one in windows:
             one.close()
-        time.sleep(int(__import__("os").environ.get("TTL", SESSION_TTL_S)) + 10)
+        time.sleep(SESSION_TTL_S + 10)
         result.weigh("after them", pid)
     return result
 
@@ -189,6 +192,7 @@ def main() -> None:
     each = (result.mib["with them"] - result.mib["before"]) / given.sessions
     print(verdict("the slowest page, alone", slowest, " s", at_most=2.0))
     print(verdict("one session", each, " MiB", at_most=12.0))
+    print(verdict("`/readyz` said no, times", sum(result.refused), "", at_most=0))
 
 
 if __name__ == "__main__":

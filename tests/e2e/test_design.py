@@ -1,18 +1,28 @@
-"""What holds on every page: the way to all others, also from a phone."""
+"""What holds on every page: the way to all others, also from a phone; what can be read; tables as files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import Page, expect
+import polars as pl
+import pytest
+from playwright.sync_api import Browser, Page, expect
 
+from timmy_core.server.pages import PAGES as SERVED
+from timmy_core.testing.sample.open import StandIn, open_copy
 from ui.frame import PAGES
 
 from .conftest import Serve
+from .pictures import settle
+from .served import Served
 from .window import PATIENCE_MS, Window, heading
 
 TITLES = {"Ledger": "Ledger", "Memory": "Memory", "Labs": "Latency lab"}
 WIDTH, HEIGHT = 390, 844
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8").partition("\n")[2]
 
 
 def opened(window: Window, url: str) -> Page:
@@ -67,3 +77,61 @@ def test_the_menu_behind_more_is_walked_with_the_keyboard(home: Path, serve: Ser
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
     page.wait_for_url("**/labs/**")
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("design")
+    with StandIn() as models:
+        open_copy(folder / "home", url=models.url, now=datetime.now(UTC))
+        started = Served(folder / "home", folder / "server")
+        try:
+            started.start()
+            yield started
+        finally:
+            started.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_and_every_field_of_every_page_stands_out_from_what_lies_behind(
+    sample: Served, browser: Browser, scheme: Literal["light", "dark"]
+) -> None:
+    context = browser.new_context(viewport={"width": 1360, "height": 860}, color_scheme=scheme)
+    page = context.new_page()
+    try:
+        found = {}
+        for place in SERVED:
+            page.goto(f"{sample.url}{place.path}")
+            page.locator("header h1").wait_for(timeout=PATIENCE_MS)
+            settle(page)
+            found[place.path] = page.evaluate(CONTRAST)
+    finally:
+        context.close()
+    assert {path: words for path, words in found.items() if words} == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "table"),
+    [
+        ("/router/status/?range=30d", "attempts"),
+        ("/lightning/ledger/", "ledger"),
+        ("/memory/", "memory"),
+        ("/self-modify/queue/", "upgrades"),
+        ("/labs/latency/?range=30d", "percentiles"),
+        ("/labs/latency/?range=30d", "before_and_after"),
+        ("/labs/latency/?range=30d", "attempts"),
+        ("/labs/policy/?range=30d", "policies"),
+    ],
+)
+def test_every_table_is_saved_as_csv_and_as_parquet(sample: Served, window: Window, path: str, table: str) -> None:
+    page = window.tab()
+    page.goto(sample.url + path)
+    rows = []
+    for format_, read in (("csv", pl.read_csv), ("parquet", pl.read_parquet)):
+        with page.expect_download(timeout=2 * PATIENCE_MS) as saved:
+            page.locator(f'[data-save*=\'"{table}"\'][data-save*="{format_}"]:visible').click(timeout=2 * PATIENCE_MS)
+        assert saved.value.suggested_filename == f"{table}.{format_}"
+        rows.append(len(read(saved.value.path())))
+    expect(page.locator(".tw-said").filter(has_text=f"saved as {table}.parquet")).to_be_visible()
+    assert rows[0] == rows[1] > 0
+    assert window.errors() == []

@@ -1,4 +1,4 @@
-"""The theme's colours against what they stand on: text 4.5 to 1, edges of fields and signs 3 to 1, in light and dark."""
+"""The theme's colours against what they stand on: text 4.5 to 1, fields and signs 3 to 1, light and dark."""
 
 from __future__ import annotations
 

@@ -193,3 +193,11 @@ def test_how_far_work_is_can_be_asked(timmy: Timmy) -> None:
     assert answer["steps"][id_]["done"] == pytest.approx(0.4)
     assert answer["steps"][id_]["words"].startswith("Running its own tests")
     assert do(timmy, "steps", ids=[id_])["steps"] == {}
+
+
+def test_what_was_decided_is_sifted_by_outcome_and_time_and_says_where_nothing_is_left(timmy: Timmy) -> None:
+    seen = reviewing.look(timmy, "", {"decided": "7d", "state": "rejected"})
+    assert seen.sifted
+    assert "Nothing was decided with these filters." in reviewing.over(seen)
+    assert not reviewing.look(timmy, "", {"decided": "all", "state": "any"}).sifted
+    assert reviewing.wanted_states({"state": "applied"}) == ("applied",)
