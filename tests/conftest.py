@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Before anything asks how wide a terminal is: what is printed into a pipe or a test must not be folded.
+os.environ["COLUMNS"] = "240"
+
 from timmy_core.events.log import EventLog
 from timmy_core.store.engine import Store
 from timmy_core.testing import FakeClock

@@ -171,8 +171,8 @@ def test_every_room_has_its_tables(timmy: Timmy) -> None:
     timmy.ask_sync("hello?")
 
     assert timmy.sql("SHOW TABLES")["name"].to_list() == [
-        "attempts", "circuits", "events", "memory", "providers", "recalls", "redactions", "segments", "spending",
-        "turns",
+        "accounts", "agents", "attempts", "bids", "circuits", "events", "invoices", "memory", "payments", "providers",
+        "recalls", "redactions", "segments", "spending", "tasks", "transfers", "turns", "upgrade_decisions", "upgrades",
     ]  # fmt: skip
     for name in ("attempts", "circuits", "memory", "providers", "recalls", "redactions", "segments", "turns"):
         assert timmy.sql(f"FROM {name}").equals(timmy.frame(name)), name
