@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     Table = Callable[[], pl.DataFrame]
 
 MOST: Final = 100_000  # rows of a file; as many as a frame has
+_FORMULA: Final = (
+    r"^[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}']"  # what a spreadsheet would compute, and what marks it
+)
 _PAGE: Final = 5_000
 _FOUND: Final = 1_000  # as many as a search finds
 _LEDGER = (
@@ -91,7 +94,7 @@ def send_table(send: Callable[..., Any], table: Table, name: str, format_: str) 
 
 
 def written(rows: pl.DataFrame, format_: str) -> bytes:
-    """Return rows as the bytes of a file; in CSV what is nested is JSON text."""
+    """Return rows as the bytes of a file; in CSV what is nested is JSON text, and what looks like a formula is none."""
     out = io.BytesIO()
     if format_ == "parquet":
         rows.write_parquet(out)
@@ -103,7 +106,9 @@ def written(rows: pl.DataFrame, format_: str) -> bytes:
         pl.Series(name, [json.dumps(value, default=str) for value in rows[name].to_list()], dtype=pl.String)
         for name in nested
     ]
-    rows.with_columns(flat).write_csv(out)
+    text = pl.col(pl.String)
+    harmless = pl.when(text.str.contains(_FORMULA)).then("'" + text).otherwise(text)
+    rows.with_columns(flat).with_columns(harmless.name.keep()).write_csv(out)
     return out.getvalue()
 
 

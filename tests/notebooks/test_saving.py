@@ -45,6 +45,12 @@ def test_csv_has_one_line_a_row_and_json_where_values_are_nested() -> None:
     assert back.row(0)[1:] == ('a "quoted", word', 3, '["a", "b"]', '{"k": 1}')
 
 
+def test_csv_computes_nothing_that_somebody_wrote() -> None:
+    said = ["=1+1", "@now", "-2", "plain", None, "'quoted", "\uff1dx"]
+    back = pl.read_csv(io.BytesIO(saving.written(pl.DataFrame({"memo": said, "n": range(7)}), "csv")))
+    assert back["memo"].to_list() == ["'=1+1", "'@now", "'-2", "plain", None, "''quoted", "'\uff1dx"]
+
+
 @pytest.mark.parametrize("format_", ["csv", "parquet"])
 def test_a_file_comes_with_its_name_and_how_many_rows_it_has(format_: str) -> None:
     browser = Browser()
