@@ -1,6 +1,6 @@
 """Run every benchmark, one after the other, and print their tables.
 
-    python tests/bench/run.py [append feed router steady peers money invoices ledger screen crowd sessions start
+    python tests/bench/run.py [append feed router steady peers money invoices ledger screen crowd start
         remember memory log upgrades]
 
 Takes about half an hour, with a log of a million events, and wants a machine that does nothing else; each part alone
@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PARTS = (
-    "append", "feed", "router", "steady", "peers", "money", "invoices", "ledger", "screen", "crowd", "sessions",
+    "append", "feed", "router", "steady", "peers", "money", "invoices", "ledger", "screen", "crowd",
     "start", "remember", "memory", "log", "upgrades",
 )  # fmt: skip
 
