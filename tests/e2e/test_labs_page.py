@@ -109,7 +109,7 @@ def test_a_policy_is_turned_replayed_found_again_in_its_address_and_proposed(lab
     expect(patch).to_contain_text("+enabled = false")
     lab.page.get_by_role("button", name="Propose this policy").click()
     lab.page.get_by_role("button", name="Propose it").click()
-    expect(lab.page.locator(".tw-said")).to_contain_text("waits under Upgrades")
+    expect(lab.page.locator(".tw-said:not([hidden])")).to_contain_text("waits under Upgrades")
     waiting = lab.served.get("/api/v1/upgrades").json()
     assert "Another policy for the cascade" in str(waiting)
 

@@ -107,7 +107,7 @@ def row(page: Page, words: str) -> Locator:
 
 
 def said(page: Page, words: str) -> None:
-    expect(page.locator(".tw-said")).to_contain_text(words)
+    expect(page.locator(".tw-said:not([hidden])")).to_contain_text(words)
 
 
 def spendable(page: Page) -> float:

@@ -80,7 +80,7 @@ def page(workbench: tuple[Served, Loopback], window: Window) -> Iterator[Page]:
 
 
 def said(page: Page, words: str) -> None:
-    expect(page.locator(".tw-said")).to_contain_text(words)
+    expect(page.locator(".tw-said:not([hidden])")).to_contain_text(words)
 
 
 def seek(page: Page, words: str) -> Locator:

@@ -26,7 +26,9 @@ def test_each_of_the_seven_pages_is_reached_by_the_navigation_and_says_honestly_
         link = page.get_by_role("navigation", name="Pages").get_by_role(
             "link", name=re.compile(rf"^{place.word}$", re.IGNORECASE)
         )
-        link.click()
+        # The second of the labs is reached from the first.
+        tab = page.get_by_role("link", name="Policy", exact=True)
+        (tab if place.title == "Policy lab" else link).click()
         heading(page, place.title).wait_for()
         assert urlsplit(page.url).path.rstrip("/") == place.path.rstrip("/")
         expect(link).to_have_attribute("aria-current", "page")

@@ -49,7 +49,7 @@ class Two:
             self.page.get_by_role("button", name=sure).click()
 
     def told(self, words: str) -> None:
-        expect(self.page.locator(".tw-said")).to_contain_text(words)
+        expect(self.page.locator(".tw-said:not([hidden])")).to_contain_text(words)
 
     def pill(self, name: str, word: str) -> None:
         expect(self.page.locator(f"[data-provider={name}] .tw-doing .tw-pill")).to_have_text(word)

@@ -78,7 +78,7 @@ def sign(page: Page, name: str = "ann", pin: str = PIN) -> None:
 
 
 def said(page: Page, words: str) -> None:
-    expect(page.locator(".tw-said")).to_contain_text(words, timeout=TESTS_MS)
+    expect(page.locator(".tw-said:not([hidden])")).to_contain_text(words, timeout=TESTS_MS)
 
 
 def sets_a_pin(page: Page) -> None:
