@@ -77,11 +77,12 @@ def test_two_processes_give_each_task_out_once(tmp_path: Path) -> None:
     try:
         for name in ("ann", "bob"):
             first.swarm.register(name, wallet="home")
-        ids = [first.swarm.post_task(f"task {number}", budget_sats=9).id for number in range(20)]
+        posted = [first.swarm.post_task(f"task {number}", budget_sats=9, bidding_s=4.0) for number in range(20)]
+        ids = [task.id for task in posted]
         for task_id in ids:
             first.swarm.bid(task_id, "ann", amount_sats=2)
             second.swarm.bid(task_id, "bob", amount_sats=1)
-        time.sleep(0.25)
+        time.sleep(4.1)  # every auction is over then
         threads = [threading.Thread(target=each.swarm.tend) for each in (first, second, first, second)]
         for thread in threads:
             thread.start()
