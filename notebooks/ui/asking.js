@@ -51,11 +51,7 @@ class Asking {
     if ("since" in changes || "until" in changes) delete merged.range;
     const next = Object.fromEntries(KEYS.filter((key) => merged[key]).map((key) => [key, merged[key]]));
     if (JSON.stringify(next) === JSON.stringify(this.query)) return;
-    const address = new URLSearchParams(location.search);
-    for (const key of KEYS) address.delete(key);
-    for (const [key, value] of Object.entries(next)) address.set(key, value);
-    const text = address.toString();
-    history[replace ? "replaceState" : "pushState"](history.state, "", location.pathname + (text ? `?${text}` : ""));
+    writeAddress(KEYS, next, { push: !replace });
     this.set(next);
   }
   set(query) {

@@ -7,11 +7,8 @@ function render({ model, el }) {
   const choose = (key, value) => {
     const query = { ...model.get("query") };
     const usual = model.get("groups").find((group) => group.key === key)?.usual ?? "";
-    const address = new URLSearchParams(location.search);
     if (value) query[key] = value; else delete query[key];
-    if (value && value !== usual) address.set(key, value); else address.delete(key);
-    const text = address.toString();
-    history.replaceState(history.state, "", location.pathname + (text ? `?${text}` : ""));
+    writeAddress([key], { [key]: value === usual ? "" : value });
     model.set("query", query);
     model.save_changes();
     paint();

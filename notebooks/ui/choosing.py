@@ -10,6 +10,8 @@ from typing import Any
 import anywidget
 import traitlets
 
+from ui.joined import joined
+
 _HERE = Path(__file__).parent
 RANGES: dict[str, timedelta] = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 USUAL = "24h"
@@ -19,7 +21,7 @@ WORDS = {"1h": "the last hour", "24h": "the last 24 hours", "7d": "the last 7 da
 class Choosing(anywidget.AnyWidget):
     """Holds `query`: the `range` and the `provider`, or none, as they stand in the address."""
 
-    _esm = _HERE / "choosing.js"
+    _esm = joined("dom.js", "choosing.js")
     _css = _HERE / "choosing.css"
 
     query = traitlets.Dict().tag(sync=True)

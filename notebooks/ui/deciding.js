@@ -29,9 +29,7 @@ class Deciding {
     this.model.set("chosen", id);
     this.model.save_changes();
     if (quiet) return;
-    const address = new URL(location.href);
-    address.searchParams.set("id", id);
-    history.pushState(history.state, "", address);
+    writeAddress(["id"], { id }, { push: true });
   }
   send(order) { this.asked += 1; this.model.send({ ...order, number: this.asked }); return this.asked; }
 

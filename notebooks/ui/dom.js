@@ -18,3 +18,11 @@ function button(className, text, onclick) {
 function present() {
   return Date.now() + Number(document.querySelector("[data-moved-ms]")?.dataset.movedMs ?? 0);
 }
+
+// One part of the address, without what is missing or empty; whatever else stands in it stays.
+function writeAddress(keys, values, { push = false } = {}) {
+  const address = new URLSearchParams(location.search);
+  for (const key of keys) if ((values[key] ?? "") === "") address.delete(key); else address.set(key, values[key]);
+  const text = address.toString(), next = location.pathname + (text ? `?${text}` : "");
+  if (next !== location.pathname + location.search) history[push ? "pushState" : "replaceState"](history.state, "", next);
+}

@@ -26,10 +26,7 @@ class Entries {
     const next = Object.fromEntries(KEYS.filter((key) => merged[key]).map((key) => [key, merged[key]]));
     if (JSON.stringify(next) === JSON.stringify(this.query)) return;
     const only = Object.keys(changes).every((key) => key === "entry");
-    const address = new URLSearchParams(location.search);
-    for (const key of KEYS) address.delete(key);
-    for (const [key, value] of Object.entries(next)) address.set(key, value);
-    history[replace ? "replaceState" : "pushState"](history.state, "", location.pathname + (address.size ? `?${address}` : ""));
+    writeAddress(KEYS, next, { push: !replace });
     this.model.set("query", next);
     this.model.save_changes();
     this.paint();

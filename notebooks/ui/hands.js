@@ -25,7 +25,7 @@ function handsOf(el) {
     if (does) pieces.push(button("tw-undo", word, does));
     const shut = button("tw-shut", "✕", () => { said.hidden = true; });
     shut.ariaLabel = "close this message";
-    said.replaceChildren(...pieces, shut);
+    said.replaceChildren(...pieces, ...(percent === undefined ? [shut] : [])); // what is under way is said anew anyway
     said.dataset.state = state;
     said.hidden = false;
     if (state !== "wait") hiding = setTimeout(() => { said.hidden = true; }, state === "bad" ? 3 * SHOWN_MS : SHOWN_MS);

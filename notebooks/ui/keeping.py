@@ -35,7 +35,7 @@ class Keeping(anywidget.AnyWidget):
         by: who sits before the page.
     """
 
-    _esm = joined("dom.js", "keeping.js")
+    _esm = joined("dom.js", "hands.js", "keeping.js")
     _css = joined("hands.css", "keeping.css")
 
     done = traitlets.Int(0).tag(sync=True)

@@ -16,11 +16,8 @@ function render({ model, el }) {
 
   const hand = () => {
     const kept = Object.fromEntries(numbers().map((knob) => [knob.key, value(knob)]).filter(([key, now]) => now !== today().numbers[key]));
-    const address = new URLSearchParams(location.search);
-    for (const { key } of numbers()) if (key in kept) address.set(key, kept[key]); else address.delete(key);
-    if (draft.order.join() !== today().order.join()) address.set("order", draft.order.join(",")); else address.delete("order");
-    const text = address.toString();
-    history.replaceState(history.state, "", location.pathname + (text ? `?${text}` : ""));
+    const order = draft.order.join(","), keys = numbers().map((knob) => knob.key);
+    writeAddress([...keys, "order"], { ...kept, order: order === today().order.join(",") ? "" : order });
     model.set("plan", { order: draft.order, numbers: kept });
     model.save_changes();
   };

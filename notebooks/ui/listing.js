@@ -82,9 +82,7 @@ class Listing {
   choose(seq, again = false) {
     const chosen = this.model.get("chosen");
     const next = again && chosen === seq ? 0 : seq;
-    const address = new URLSearchParams(location.search);
-    if (next) address.set("seq", next); else address.delete("seq");
-    history.replaceState(history.state, "", location.pathname + (address.size ? `?${address}` : ""));
+    writeAddress(["seq"], { seq: next || "" });
     this.model.set("chosen", next); this.model.save_changes();
     this.mark();
     if (matchMedia("(max-width: 999px)").matches) this.goTo(next);

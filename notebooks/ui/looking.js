@@ -19,9 +19,8 @@ function render({ model, el }) {
   el.append(root);
   const choose = (changes) => {
     const query = Object.fromEntries(Object.entries({ ...model.get("query"), ...changes }).filter(([, value]) => value));
-    const address = new URLSearchParams(location.search);
-    for (const key of ["range", "at"]) if (query[key] && query[key] !== model.get("usual")) address.set(key, query[key]); else address.delete(key);
-    history.replaceState(history.state, "", location.pathname + (address.size ? `?${address}` : ""));
+    const usual = model.get("usual");
+    writeAddress(["range", "at"], Object.fromEntries(Object.entries(query).filter(([, value]) => value !== usual)));
     model.set("query", query);
     model.save_changes();
     paint();

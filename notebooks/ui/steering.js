@@ -1,44 +1,17 @@
 // Buttons that carry data-steer, wherever they are drawn: confirmed where it hurts, carried out by the kernel, said below, undone.
 
-const SHOWN_MS = 12000;
-
 const closeMenus = (but) => { for (const menu of document.querySelectorAll(".tw-steer[open]")) if (menu !== but) menu.open = false; };
 
 function render({ model, el }) {
-  const root = element("div", "tw-hands");
-  const dialog = element("dialog", "tw-sure"), said = element("div", "tw-said");
-  said.setAttribute("role", "status");
-  said.hidden = true;
-  root.append(dialog, said);
-  el.append(root);
-  let hiding = null;
-
-  const say = (state, words, undo) => {
-    clearTimeout(hiding);
-    const pieces = [element("span", "tw-said-words", words)];
-    if (undo) pieces.push(button("tw-undo", "Undo", () => send(undo)));
-    const shut = button("tw-shut", "✕", () => { said.hidden = true; });
-    shut.ariaLabel = "close this message";
-    said.replaceChildren(...pieces, shut);
-    said.dataset.state = state;
-    said.hidden = false;
-    if (state !== "wait") hiding = setTimeout(() => { said.hidden = true; }, state === "bad" ? 3 * SHOWN_MS : SHOWN_MS);
-  };
+  const hands = handsOf(el);
+  const say = (state, words, undo) => hands.say(state, words, undo ? { word: "Undo", does: () => send(undo) } : {});
   const send = (order) => {
     say("wait", order.action === "check" ? `Asking ${order.name} …` : "One moment …");
     model.send(order);
   };
-  // What hurts is asked for once more; the safe answer has the focus, and Escape is one.
+  // What hurts is asked for once more.
   const sure = ({ confirm, ...order }) => {
-    dialog.replaceChildren(element("h2", "", confirm.title), element("p", "", confirm.words));
-    const row = element("div", "tw-sure-row"), keep = button("tw-keep", "Leave it as it is", () => dialog.close());
-    const go = button("tw-go", confirm.button, () => { dialog.close(); send(order); });
-    row.append(go, keep);
-    dialog.append(row, element("p", "tw-keys", "Ctrl-Enter does it, Esc leaves it."));
-    dialog.onkeydown = (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); go.click(); } };
-    dialog.onclick = (event) => { if (event.target === dialog) dialog.close(); };
-    dialog.showModal();
-    keep.focus();
+    hands.show(confirm.title, [element("p", "", confirm.words)], { word: confirm.button, danger: true, go: () => send(order) });
   };
 
   const click = (event) => {
@@ -71,7 +44,7 @@ function render({ model, el }) {
     document.removeEventListener("click", click);
     document.removeEventListener("keydown", key);
     model.off("msg:custom", told);
-    clearTimeout(hiding);
+    hands.end();
   };
 }
 

@@ -36,7 +36,7 @@ class Steering(anywidget.AnyWidget):
         by: who sits before the page.
     """
 
-    _esm = joined("dom.js", "steering.js")
+    _esm = joined("dom.js", "hands.js", "steering.js")
     _css = _HERE / "hands.css"
 
     done = traitlets.Int(0).tag(sync=True)

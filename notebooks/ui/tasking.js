@@ -97,11 +97,7 @@ class Tasking {
   choose(id, { write = true } = {}) {
     if (id === this.chosen) return;
     this.chosen = id;
-    if (write) {
-      const address = new URLSearchParams(location.search);
-      if (id) address.set("task", id); else address.delete("task");
-      history.replaceState(history.state, "", location.pathname + (address.size ? `?${address}` : ""));
-    }
+    if (write) writeAddress(["task"], { task: id });
     for (const row of this.list.children) if (row.dataset.task) row.setAttribute("aria-expanded", String(row.dataset.task === id));
     if (id) this.send({ kind: "task", id }); else this.fill("");
   }

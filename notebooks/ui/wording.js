@@ -86,11 +86,3 @@ async function copyText(node, text) {
   node.textContent = "copied";
   setTimeout(() => { node.textContent = before; }, 1000);
 }
-
-// One part of the address; whatever else stands in it stays.
-function writeAddress(keys, values, { push = false } = {}) {
-  const address = new URLSearchParams(location.search);
-  for (const key of keys) if (values[key]) address.set(key, values[key]); else address.delete(key);
-  const text = address.toString(), next = location.pathname + (text ? `?${text}` : "");
-  if (next !== location.pathname + location.search) history[push ? "pushState" : "replaceState"](history.state, "", next);
-}
