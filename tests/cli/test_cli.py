@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,19 +12,7 @@ import pytest
 from timmy_core import open_timmy
 from timmy_core.testing import Turn, WireServer
 
-TIMMY = Path(sys.executable).with_name("timmy")
-
-
-def run(*words: str, home: Path, text: str = "", env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [TIMMY, *words, "--home", str(home)],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**os.environ, "COLUMNS": "200", **(env or {})},
-    )
+from .running import TIMMY, typed
 
 
 def test_version() -> None:
@@ -35,7 +21,7 @@ def test_version() -> None:
 
 
 def test_an_unanswered_question_prints_the_offline_answer_and_fails(home: Path) -> None:
-    done = run("chat", "hello?", home=home)
+    done = typed("chat", "hello?", home=home)
     assert done.returncode == 1
     assert "No model answered" in done.stdout
     assert "offline" in done.stderr
@@ -49,7 +35,7 @@ async def test_a_conversation_streams_and_names_the_provider(home: Path) -> None
             f'[[providers]]\nname = "wire"\nkind = "openai"\nbase_url = "{server.url}/v1"\napi_key = "k"\n'
             'models = { default = "m" }\n'
         )
-        done = await asyncio.to_thread(run, "chat", home=home, text="hello?\nagain?\n\n")
+        done = await asyncio.to_thread(typed, "chat", home=home, text="hello?\nagain?\n\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Hello there") == 2
     assert "wire · m" in done.stderr
@@ -59,12 +45,12 @@ def test_events_are_listed_verified_and_explained(home: Path) -> None:
     with open_timmy(home) as timmy:
         timmy.events.append("task.created", source="test", task_id="t1", data={"title": "[bold]not markup[/]"})
         timmy.events.append("llm.failed", source="test")
-    listed = run("events", "list", home=home)
+    listed = typed("events", "list", home=home)
     assert "[bold]not markup[/]" in listed.stdout
     assert listed.stdout.index("task.created") < listed.stdout.index("llm.failed")
-    lines = run("events", "list", "--family", "task", "--json", home=home).stdout.splitlines()
+    lines = typed("events", "list", "--family", "task", "--json", home=home).stdout.splitlines()
     assert [json.loads(line)["task_id"] for line in lines] == ["t1"]
-    verified = run("events", "verify", home=home)
+    verified = typed("events", "verify", home=home)
     assert verified.returncode == 0
     assert "holds over 2 events" in verified.stdout
 
@@ -81,7 +67,7 @@ def test_events_are_listed_verified_and_explained(home: Path) -> None:
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_status_1(home: Path, words: tuple[str, ...], said: str) -> None:
-    done = run(*words, home=home)
+    done = typed(*words, home=home)
     assert done.returncode == 1
     assert said in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
@@ -107,14 +93,14 @@ def test_the_type_list_names_every_declared_type() -> None:
 
 
 def test_the_router_status_asks_nobody_and_tells_what_is_missing(tmp_path: Path) -> None:
-    done = run("router", "status", home=tmp_path)
+    done = typed("router", "status", home=tmp_path)
     assert done.returncode == 0
     assert "OPENAI_API_KEY is not set" in done.stdout
     assert "ollama" in done.stdout
 
 
 def test_the_doctor_tells_what_to_do_about_each_provider(tmp_path: Path) -> None:
-    done = run("doctor", home=tmp_path, env={"OLLAMA_HOST": "127.0.0.1:9"})
+    done = typed("doctor", home=tmp_path, env={"OLLAMA_HOST": "127.0.0.1:9"})
     assert done.returncode == 0, done.stdout + done.stderr
     for word in ("Python", "SQLite", "DuckDB", "sync to disk", "write lock: free", "ollama serve", "OPENAI_API_KEY"):
         assert word in done.stdout
@@ -123,7 +109,7 @@ def test_the_doctor_tells_what_to_do_about_each_provider(tmp_path: Path) -> None
 
 def test_the_doctor_names_a_wrong_configuration(home: Path) -> None:
     (home / "timmy.toml").write_text("[router]\nx = 1\n")
-    done = run("doctor", home=home)
+    done = typed("doctor", home=home)
     assert done.returncode == 1
     assert "line 2" in done.stdout
 

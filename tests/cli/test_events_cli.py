@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,17 +12,9 @@ import pytest
 from timmy_core import open_timmy
 from timmy_core.events import archive
 
-TIMMY = Path(sys.executable).with_name("timmy")
-# A segment of four events, so that a handful can be archived and pruned.
-SMALL = "import timmy_core.events.archive as a; a.SEGMENT = 4; from timmy_core.cli import main; main()"
+from .running import Done, here
 
-
-def run(*words: str, home: Path, text: str = "", small: bool = False) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", SMALL] if small else [str(TIMMY)]
-    return subprocess.run(
-        [*command, "events", *words, "--home", str(home)],
-        input=text, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
+run = partial(here, "events")
 
 
 @pytest.fixture
@@ -38,7 +28,7 @@ def filled(home: Path) -> Path:
     return home
 
 
-def seqs(done: subprocess.CompletedProcess[str]) -> list[int]:
+def seqs(done: Done) -> list[int]:
     assert done.returncode == 0, done.stderr
     return [json.loads(line)["seq"] for line in done.stdout.splitlines()]
 
@@ -110,16 +100,17 @@ def test_verify_names_what_was_altered(filled: Path) -> None:
 # Keeping -----------------------------------------------------------------------------------------------------
 
 
-def test_seal_prune_and_verify_keep_every_event_readable(filled: Path) -> None:
-    sealed = run("seal", home=filled, small=True)
+def test_seal_prune_and_verify_keep_every_event_readable(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "SEGMENT", 4)
+    sealed = run("seal", home=filled)
     assert "events 1 to 4" in sealed.stdout
     assert "signs the log up to event" in sealed.stdout
-    asked = run("prune", "--older-than", "1m", home=filled, small=True, text="n\n")
+    asked = run("prune", "--older-than", "1m", home=filled, text="n\n")
     assert asked.returncode == 1
     assert "nothing was changed" in asked.stderr
-    young = run("prune", "--older-than", "1d", "--yes", home=filled, small=True)
+    young = run("prune", "--older-than", "1d", "--yes", home=filled)
     assert "nothing to prune" in young.stdout
-    pruned = run("prune", "--older-than", "0m", "--yes", home=filled, small=True)
+    pruned = run("prune", "--older-than", "0m", "--yes", home=filled)
     assert pruned.returncode == 0, pruned.stderr
     assert "left the database" in pruned.stdout
     assert seqs(run("list", "--json", "--task", "t0", "--type", "task.created", home=filled)) == [1, 5]

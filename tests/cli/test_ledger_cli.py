@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from timmy_core import TimmyError, open_timmy
-from timmy_core.cli import app
+from timmy_core import open_timmy
 
-TIMMY = Path(sys.executable).with_name("timmy")
-Done = subprocess.CompletedProcess[str]
+from .running import TIMMY, here, lines
 
-
-def run(*words: str, home: Path, text: str = "") -> Done:
-    """Run the command in this process, which is quicker; what it does about errors of ours is done here likewise."""
-    result = CliRunner().invoke(app, ["ledger", *words, "--home", str(home)], input=text)
-    if isinstance(result.exception, TimmyError):
-        return subprocess.CompletedProcess(words, 1, result.stdout, f"{result.stderr}timmy: {result.exception}")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
-
-
-def lines(done: Done) -> list[dict[str, Any]]:
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+run = partial(here, "ledger")
 
 
 def made(home: Path, sats: str = "21", *words: str) -> dict[str, Any]:

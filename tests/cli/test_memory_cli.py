@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from timmy_core import open_timmy
 
-TIMMY = Path(sys.executable).with_name("timmy")
+from .running import here, lines
 
-
-def run(*words: str, home: Path, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [TIMMY, "memory", *words, "--home", str(home)],
-        input=text, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
-
-
-def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+run = partial(here, "memory")
 
 
 @pytest.fixture
@@ -178,19 +165,18 @@ def test_a_mistake_is_one_sentence_and_exit_status_1(filled: Path, words: tuple[
 def test_a_session_is_switched_off_and_on(filled: Path) -> None:
     assert "memory is off in the session s1" in run("off", "--session", "s1", home=filled).stdout
     assert "memory is on, but for s1" in run("status", home=filled).stdout
-    chat = [TIMMY, "chat", "where did we walk?", "--session", "s1", "--home", str(filled)]
-    subprocess.run(chat, capture_output=True, check=False, timeout=60)
+    chat = ("chat", "where did we walk?", "--session", "s1")
+    here(*chat, home=filled)
     assert len(lines(run("list", "--json", home=filled))) == 4
     assert "memory is on in the session s1" in run("on", "-s", "s1", home=filled).stdout
-    subprocess.run([*chat, "--no-memory"], capture_output=True, check=False, timeout=60)
+    here(*chat, "--no-memory", home=filled)
     assert len(lines(run("list", "--json", home=filled))) == 4
-    subprocess.run(chat, capture_output=True, check=False, timeout=60)
+    here(*chat, home=filled)
     assert lines(run("list", "--json", home=filled))[0]["text"] == "where did we walk?"
 
 
 def test_a_question_at_the_terminal_is_told_what_memory_holds(filled: Path) -> None:
-    chat = [TIMMY, "chat", "what is the dog called?", "--home", str(filled)]
-    done = subprocess.run(chat, capture_output=True, text=True, check=False, timeout=60)
+    done = here("chat", "what is the dog called?", home=filled)
     assert "What Timmy remembers about it" in done.stdout
     assert "the dog is called Rex" in done.stdout
 

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from timmy_core.memory.model_files import MINILM, ModelFolder
 
-TIMMY = Path(sys.executable).with_name("timmy")
+from .running import here
+
+run = partial(here, "memory", "model")
 # Read here, because every test begins without variables of Timmy's.
 REAL = os.environ.get("TIMMY_TEST_MINILM")
-
-
-def run(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [TIMMY, "memory", "model", *words, "--home", str(home)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "240"},
-    )
 
 
 def test_a_home_without_a_model_is_no_fault(home: Path) -> None:

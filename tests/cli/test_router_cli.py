@@ -8,10 +8,10 @@ import pwd
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +22,11 @@ from timmy_core import open_timmy
 from timmy_core.loop import LoopThread
 from timmy_core.testing import Turn, WireServer
 
-TIMMY = Path(sys.executable).with_name("timmy")
+from .running import TIMMY, here
+
+run = partial(here, "router")
 KEY = "tk-4f8a1c9e7b2d6035"
 USER = pwd.getpwuid(os.getuid()).pw_name
-
-
-def run(*words: str, home: Path, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [TIMMY, "router", *words, "--home", str(home)],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**os.environ, "COLUMNS": "240"},
-    )
 
 
 def until(true: Callable[[], object], at_most_s: float = 10) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
@@ -12,71 +11,56 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from timmy_core import Timmy, TimmyError
-from timmy_core.cli import app
+from timmy_core import Timmy
 from timmy_core.server.run import Serving, serve
 from timmy_core.settings import Settings
 from timmy_core.settings_memory import MemorySettings
 from timmy_core.settings_swarm import SwarmSettings
 from timmy_core.testing import ScriptedProvider
 
-TIMMY = Path(sys.executable).with_name("timmy")
-Done = subprocess.CompletedProcess[str]
+from .running import TIMMY, here, lines
+
 BOUND_S = 60.0
 
 
-def run(*words: str, home: Path) -> Done:
-    """Run the command in this process, which is quicker; what it does about errors of ours is done here likewise."""
-    result = CliRunner().invoke(app, [*words, "--home", str(home)])
-    if isinstance(result.exception, TimmyError):
-        return subprocess.CompletedProcess(words, 1, result.stdout, f"{result.stderr}timmy: {result.exception}")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
-
-
-def lines(done: Done) -> list[dict[str, Any]]:
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
 def test_a_task_is_posted_listed_shown_and_canceled(home: Path) -> None:
-    (task,) = lines(run("swarm", "post", "Say hello.\nTwice.", "--budget", "21", "--need", "text", "--json", home=home))
+    (task,) = lines(
+        here("swarm", "post", "Say hello.\nTwice.", "--budget", "21", "--need", "text", "--json", home=home)
+    )
     assert (task["title"], task["budget_msat"], task["needs"]) == ("Say hello.", 21_000, ["text"])
     assert "lease" not in task
-    assert "Say hello." in run("swarm", "tasks", home=home).stdout
-    shown = run("swarm", "show", task["id"][-6:], home=home).stdout
+    assert "Say hello." in here("swarm", "tasks", home=home).stdout
+    shown = here("swarm", "show", task["id"][-6:], home=home).stdout
     assert "task.created" in shown
     assert "21 sats, paid by timmy" in shown
-    assert "is canceled" in run("swarm", "cancel", task["id"], "--reason", "no need", home=home).stdout
-    assert "no task is open" in run("swarm", "tasks", home=home).stderr
-    assert [one["state"] for one in lines(run("swarm", "tasks", "--all", "--json", home=home))] == ["canceled"]
-    again = run("swarm", "show", "nothing", home=home)
+    assert "is canceled" in here("swarm", "cancel", task["id"], "--reason", "no need", home=home).stdout
+    assert "no task is open" in here("swarm", "tasks", home=home).stderr
+    assert [one["state"] for one in lines(here("swarm", "tasks", "--all", "--json", home=home))] == ["canceled"]
+    again = here("swarm", "show", "nothing", home=home)
     assert (again.returncode, "begins or ends" in again.stderr) == (1, True)
 
 
 def test_waiting_for_a_task_that_nobody_does_is_no_success(home: Path) -> None:
-    done = run("swarm", "post", "Say hello.", "--wait", "0.3", home=home)
+    done = here("swarm", "post", "Say hello.", "--wait", "0.3", home=home)
     assert done.returncode == 1
 
 
 def test_agents_are_registered_given_tokens_and_let_go(home: Path, tmp_path: Path) -> None:
     secret = tmp_path / "token"
-    done = run("agent", "register", "far", "--can", "text", "--token-file", str(secret), home=home)
+    done = here("agent", "register", "far", "--can", "text", "--token-file", str(secret), home=home)
     assert done.returncode == 0, done.stderr
     first = secret.read_text(encoding="utf-8")
     assert first.startswith("tma_")
     assert secret.stat().st_mode & 0o077 == 0
-    (agent,) = lines(run("agent", "list", "--json", home=home))
+    (agent,) = lines(here("agent", "list", "--json", home=home))
     assert (agent["name"], agent["kind"], agent["has_token"]) == ("far", "remote", True)
-    assert "far" in run("agent", "list", home=home).stdout
-    assert run("agent", "token", "far", home=home).stdout.strip() not in ("", first.strip())
-    assert "is void" in run("agent", "token", "far", "--revoke", home=home).stdout
-    assert "left" in run("agent", "leave", "far", home=home).stdout
-    assert "no agent" in run("agent", "list", home=home).stderr
-    assert run("agent", "register", "far", "--wallet", "purse", home=home).returncode == 1
+    assert "far" in here("agent", "list", home=home).stdout
+    assert here("agent", "token", "far", home=home).stdout.strip() not in ("", first.strip())
+    assert "is void" in here("agent", "token", "far", "--revoke", home=home).stdout
+    assert "left" in here("agent", "leave", "far", home=home).stdout
+    assert "no agent" in here("agent", "list", home=home).stderr
+    assert here("agent", "register", "far", "--wallet", "purse", home=home).returncode == 1
 
 
 # A process of its own ----------------------------------------------------------------------------------------------

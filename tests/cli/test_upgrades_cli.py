@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from tests.upgrades.queue_house import git
 from tests.upgrades.quick_repo import PIN, make_quick_repo, quick_toml
-from timmy_core import TimmyError
-from timmy_core.cli import app
+
+from .running import here
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-Done = subprocess.CompletedProcess[str]
+run = partial(here, "upgrades")
 ANN = ("--by", "ann", "--pin-file", "-")
 
 
@@ -32,16 +31,6 @@ def house(home: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
     return tmp_path / "repo"
-
-
-def run(*words: str, home: Path, text: str = "") -> Done:
-    """Run the command in this process; what it does about errors of ours is done here likewise."""
-    result = CliRunner().invoke(app, ["upgrades", *words, "--home", str(home)], input=text)
-    if isinstance(result.exception, TimmyError):
-        return subprocess.CompletedProcess(words, 1, result.stdout, f"{result.stderr}timmy: {result.exception}")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
 
 
 def propose(home: Path, *words: str, text: str = "") -> dict[str, Any]:

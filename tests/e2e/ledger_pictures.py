@@ -9,14 +9,12 @@ import random
 import re
 import sys
 import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from tests.e2e.browser import find_browser, flags
-from tests.e2e.pictures import LOOKS, settle
+from tests.e2e.album import LOOKS, Album, a_browser
 from tests.e2e.served import Served, plain_environment
 from timmy_core.errors import LedgerError
 from timmy_core.settings import load_settings
@@ -97,40 +95,6 @@ def unsettled(timmy: Timmy, clock: FakeClock, now: datetime) -> None:
     timmy._loop.run(node.pay(past, amount_msat=None, fee_limit_msat=5_000, timeout_s=5))
 
 
-class Album:
-    """Takes the pictures of one state in every look."""
-
-    def __init__(self, browser: Browser, folder: Path, looks: tuple[str, ...]) -> None:
-        self._browser, self._folder, self._looks = browser, folder, looks
-
-    def take(
-        self, name: str, served: Served, *, then: Callable[[Page], None] | None = None, query: str = "",
-        whole: bool = True,
-    ) -> None:  # fmt: skip
-        """Take the page, after something was done on it."""
-        for look in self._looks:
-            options = LOOKS[look]
-            context = self._browser.new_context(**options)  # type: ignore[arg-type]
-            page = context.new_page()
-            page.on("console", lambda message: print("SAYS", message.text) if message.type == "error" else None)
-            page.goto(f"{served.url}/lightning/ledger/{query}")
-            page.locator("h1").first.wait_for()
-            settle(page)
-            if then is not None:
-                then(page)
-                settle(page)
-            if whole:
-                height = page.evaluate("document.querySelector('.marimo-cell').closest('.flex').scrollHeight + 140")
-                width = options["viewport"]["width"]  # type: ignore[index]
-                page.set_viewport_size({"width": width, "height": min(int(height), 4200)})
-                page.wait_for_timeout(700)
-            target = self._folder / f"ledger-{name}-{look}.png"
-            page.screenshot(path=target)
-            wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-            print(target, "" if wide[0] <= wide[1] else f"SCROLLS SIDEWAYS {wide}")
-            context.close()
-
-
 def pay(page: Page) -> None:
     """Decode an invoice of the neighbour."""
     page.get_by_role("button", name="Pay", exact=True).click()
@@ -166,9 +130,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     looks = tuple(sys.argv[2].split(",")) if len(sys.argv) > 2 else tuple(LOOKS)
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=flags())
-        album = Album(browser, folder, looks)
+    with tempfile.TemporaryDirectory() as place, a_browser() as browser:
+        album = Album(browser, folder, "ledger", "/lightning/ledger/", looks)
         for name in ("full", "empty"):
             home = Path(place) / name
             home.mkdir()
@@ -188,7 +151,6 @@ def main() -> None:
                     album.take("receive", served, then=receive, whole=False)
             finally:
                 served.close()
-        browser.close()
 
 
 if __name__ == "__main__":

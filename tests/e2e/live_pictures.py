@@ -8,13 +8,12 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
-from tests.e2e.browser import find_browser, flags
-from tests.e2e.pictures import LOOKS, history, settle
+from tests.e2e.album import LOOKS, Album, a_browser
+from tests.e2e.pictures import history
 from tests.e2e.served import Served, loopback, plain_environment, provider_table, until
 from timmy_core import open_timmy
 from timmy_core.testing import Turn
@@ -39,26 +38,21 @@ def work(home: Path) -> str:
         return posted[0].id
 
 
-def take(browser: Browser, served: Served, folder: Path, looks: tuple[str, ...]) -> None:
-    """Take each state in each look."""
-    task = ""
-    empty = Served.get(served, "/readyz").status_code
-    assert empty == 200
-    for look in looks:
-        shot(browser, served, folder / f"empty-{look}.png", look)
+def take(album: Album, served: Served) -> None:
+    """Take each state."""
+    album.take("empty", served, whole=False)
     history(served.home)
     task = work(served.home)
     with open_timmy(served.home) as timmy:
         trace = timmy.swarm.task(task).trace_id
         seq = timmy.events.list(type="llm.completed", limit=1)[0].seq
-    for look in looks:
-        shot(browser, served, folder / f"live-{look}.png", look)
-        shot(browser, served, folder / f"task-{look}.png", look, f"?task={task}")
-        shot(browser, served, folder / f"event-{look}.png", look, f"?seq={seq}")
-        shot(browser, served, folder / f"trace-{look}.png", look, f"?trace={trace}")
-        shot(browser, served, folder / f"filter-{look}.png", look, "?family=task,bid&range=1h&agent=echo")
-        shot(browser, served, folder / f"post-{look}.png", look, then=post)
-        shot(browser, served, folder / f"events-trace-{look}.png", look, f"?trace={trace}", path="/swarm/events")
+    album.take("all", served, whole=False)
+    album.take("task", served, query=f"?task={task}", whole=False)
+    album.take("event", served, query=f"?seq={seq}", whole=False)
+    album.take("trace", served, query=f"?trace={trace}", whole=False)
+    album.take("filter", served, query="?family=task,bid&range=1h&agent=echo", whole=False)
+    album.take("post", served, then=post, whole=False)
+    album.take("events-trace", served, query=f"?trace={trace}", path="/swarm/events/", whole=False)
 
 
 def post(page: Page) -> None:
@@ -67,41 +61,20 @@ def post(page: Page) -> None:
     page.locator(".tw-more-fields summary").click()
 
 
-def shot(
-    browser: Browser, served: Served, target: Path, look: str, query: str = "", *,
-    then: Callable[[Page], None] | None = None, path: str = "/swarm/live",
-) -> None:  # fmt: skip
-    """Take one picture."""
-    context = browser.new_context(**LOOKS[look])  # type: ignore[arg-type]
-    page = context.new_page()
-    page.on("console", lambda message: print("SAYS", message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: print("FAILED", error))
-    page.goto(f"{served.url}{path}/{query}")
-    page.locator("h1").first.wait_for()
-    settle(page)
-    if then is not None:
-        then(page)
-        page.wait_for_timeout(300)
-    page.screenshot(path=target)
-    context.close()
-
-
 def main() -> None:
     """Serve, work, and take the pictures."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     turns = [Turn(ANSWERS, pause_s=0.05) for _ in range(40)]
-    with tempfile.TemporaryDirectory() as place, loopback(*turns) as provider, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as place, loopback(*turns) as provider, a_browser() as browser:
         home = Path(place) / "home"
         home.mkdir()
         (home / "timmy.toml").write_text(provider_table("box", provider.url, model="gemma-3-4b"), encoding="utf-8")
         served = Served(home, Path(place) / "logs", plain_environment())
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=flags())
         try:
             served.start()
-            take(browser, served, folder, tuple(sys.argv[2:]) or tuple(LOOKS))
+            take(Album(browser, folder, "live", "/swarm/live/", tuple(sys.argv[2:]) or tuple(LOOKS)), served)
         finally:
-            browser.close()
             served.close()
 
 

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
-from tests.e2e.browser import find_browser, flags
-from tests.e2e.pictures import LOOKS, settle
+from tests.e2e.album import Album, a_browser
 from tests.e2e.served import Served, loopback, plain_environment, provider_table
 from timmy_core import open_timmy
 from timmy_core.memory.model import NewEntry
@@ -97,41 +96,6 @@ def fill(home: Path, number: int = 260) -> None:
             timmy.ask_sync(question)
 
 
-class Album:
-    """Takes the pictures of one state in every look."""
-
-    def __init__(self, browser: Browser, folder: Path, looks: tuple[str, ...]) -> None:
-        self._browser, self._folder, self._looks = browser, folder, looks
-
-    def take(
-        self, name: str, served: Served, *, then: Callable[[Page], None] | None = None, query: str = "",
-        whole: bool = True, path: str = "memory",
-    ) -> None:  # fmt: skip
-        """Take the page, after something was done on it."""
-        for look in self._looks:
-            options = LOOKS[look]
-            context = self._browser.new_context(**options)  # type: ignore[arg-type]
-            page = context.new_page()
-            page.on("console", lambda message: print("SAYS", message.text) if message.type == "error" else None)
-            page.goto(f"{served.url}/{path}/{query}" if path else served.url)
-            page.locator("h1").first.wait_for()
-            settle(page)
-            if then is not None:
-                then(page)
-                settle(page)
-            if whole:
-                height = page.evaluate("document.querySelector('.marimo-cell').closest('.flex').scrollHeight + 140")
-                page.set_viewport_size(
-                    {"width": options["viewport"]["width"], "height": min(int(height), 4200)}  # type: ignore[index]
-                )
-                page.wait_for_timeout(700)
-            target = self._folder / f"memory-{name}-{look}.png"
-            page.screenshot(path=target)
-            wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-            print(target, "" if wide[0] <= wide[1] else f"SCROLLS SIDEWAYS {wide}")
-            context.close()
-
-
 def seek(words: str) -> Callable[[Page], None]:
     """Return what types words into the search and opens the first that is found."""
 
@@ -158,10 +122,9 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as place,
         loopback(*[Turn((answer,)) for _, answer in TALK]) as one,
-        sync_playwright() as playwright,
+        a_browser() as browser,
     ):
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=flags())
-        album = Album(browser, folder, tuple(LOOKS))
+        album = Album(browser, folder, "memory", "/memory/")
         for name in ("full", "empty"):
             home = Path(place) / name
             home.mkdir()
@@ -177,10 +140,9 @@ def main() -> None:
                 if name == "full":
                     album.take("found", served, then=seek("tomato plants"))
                     album.take("forget", served, query="?session=garden&range=30d", then=forget, whole=False)
-                    album.take("home", served, path="", whole=False)
+                    album.take("home", served, path="/", whole=False)
             finally:
                 served.close()
-        browser.close()
 
 
 if __name__ == "__main__":

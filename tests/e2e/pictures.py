@@ -9,13 +9,10 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
-
-from tests.e2e.browser import find_browser, flags
+from tests.e2e.album import Album, a_browser
 from tests.e2e.served import Served, loopback, plain_environment, provider_table
 from timmy_core import NewEvent, open_timmy
 from timmy_core.testing import Turn
@@ -29,11 +26,6 @@ PAGES = {
     "memory": "/memory/",
     "router": "/router/status/",
     "upgrades": "/self-modify/queue/",
-}
-LOOKS = {
-    "light": {"viewport": {"width": 1360, "height": 860}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1360, "height": 860}, "color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "device_scale_factor": 2},
 }
 CONVERSATION = (
     ("What did you do this morning?", "I watched the log: nothing failed, and two tasks were finished before nine."),
@@ -60,35 +52,6 @@ def history(home: Path) -> None:
             events.append(NewEvent("system.info", "store", {"message": "the disk has 82 GB free"}, ts=moment))
     with open_timmy(home) as timmy:
         timmy.events.append_many(sorted(events, key=lambda event: event.ts or now))
-
-
-def shoot(browser: Browser, served: Served, folder: Path) -> Iterator[Path]:
-    """Yield the picture of each page in each look."""
-    for look, options in LOOKS.items():
-        context = browser.new_context(**options)  # type: ignore[arg-type]
-        for name, path in PAGES.items():
-            page = context.new_page()
-            page.goto(served.url + path)
-            page.locator("h1").first.wait_for()
-            settle(page)
-            target = folder / f"{name}-{look}.png"
-            page.screenshot(path=target)
-            yield target
-            page.close()
-        context.close()
-
-
-def settle(page: Page) -> None:
-    """Wait until nothing on the page changes any more for half a second, at most ten."""
-    page.wait_for_load_state("networkidle")
-    page.evaluate(
-        """() => new Promise(done => {
-            let timer = setTimeout(done, 500);
-            const seen = new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(done, 500); });
-            seen.observe(document.body, { childList: true, subtree: true });
-            setTimeout(done, 10000);
-        })"""
-    )
 
 
 def main() -> None:
@@ -118,17 +81,15 @@ def main() -> None:
         served = Served(home, Path(place) / "logs", plain_environment())
         served.start()
         try:
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=find_browser(), args=flags())
-                for picture in shoot(browser, served, folder):
-                    print(picture)
-                browser.close()
+            with a_browser() as browser:
+                for name, path in PAGES.items():
+                    Album(browser, folder, "page", path).take(name, served, whole=False)
         finally:
             served.close()
     if "--readme" in sys.argv:
         target = ROOT / "docs" / "images" / "home.png"
         target.parent.mkdir(exist_ok=True)
-        target.write_bytes((folder / "home-light.png").read_bytes())
+        target.write_bytes((folder / "page-home-light.png").read_bytes())
         print(target)
 
 

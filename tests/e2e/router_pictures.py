@@ -10,15 +10,13 @@ import math
 import random
 import sys
 import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
-from tests.e2e.browser import find_browser, flags
-from tests.e2e.pictures import LOOKS, settle
+from tests.e2e.album import Album, a_browser
 from tests.e2e.served import Served, loopback, plain_environment, provider_table
 from timmy_core.events.log import EventLog
 from timmy_core.router.breaker import Snapshot, Transition
@@ -108,33 +106,6 @@ def spent(home: Path) -> float:
         store.close()
 
 
-class Album:
-    """Takes the pictures of one state in every look."""
-
-    def __init__(self, browser: Browser, folder: Path) -> None:
-        self._browser, self._folder = browser, folder
-
-    def take(self, name: str, served: Served, *, then: Callable[[Page], None] | None = None, query: str = "") -> None:
-        """Take the whole page, after something was done on it."""
-        for look, options in LOOKS.items():
-            context = self._browser.new_context(**options)  # type: ignore[arg-type]
-            page = context.new_page()
-            page.goto(f"{served.url}/router/status/{query}")
-            page.locator(".tw-cascade, .tw-header").first.wait_for()
-            settle(page)
-            if then is not None:
-                then(page)
-                settle(page)
-            target = self._folder / f"router-{name}-{look}.png"
-            height = page.evaluate("document.querySelector('.marimo-cell').closest('.flex').scrollHeight + 140")
-            page.set_viewport_size({"width": options["viewport"]["width"], "height": min(int(height), 3600)})  # type: ignore[index]
-            page.wait_for_timeout(700)
-            page.screenshot(path=target)
-            wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-            print(target, "" if wide[0] <= wide[1] else f"SCROLLS SIDEWAYS {wide}")
-            context.close()
-
-
 def post(served: Served, path: str, body: dict[str, object]) -> None:
     """Send something to the API."""
     token = served.get("/api/v1/token").json()["token"]
@@ -172,10 +143,9 @@ def main() -> None:
         loopback(ANSWER) as one,
         loopback(ANSWER) as two,
         loopback(ANSWER) as three,
-        sync_playwright() as playwright,
+        a_browser() as browser,
     ):
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=flags())
-        album = Album(browser, folder)
+        album = Album(browser, folder, "router", "/router/status/")
         price = "price = { input = 0.4, output = 1.6 }\n"
         toml = (
             provider_table("ollama", one.url.removesuffix("/v1"), kind="ollama", model="llama3.2", priority=1)
@@ -219,7 +189,6 @@ def main() -> None:
                     album.take("down", served, then=try_it)
             finally:
                 served.close()
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from timmy_core.server.pages import PAGES as SERVED
 from timmy_core.testing.sample.open import StandIn, open_copy
 from ui.frame import PAGES
 
+from .album import settle
 from .conftest import Serve
-from .pictures import settle
 from .served import Served
 from .window import PATIENCE_MS, Window, heading
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
-from tests.e2e.browser import find_browser, flags
-from tests.e2e.pictures import LOOKS, settle
+from tests.e2e.album import Album, a_browser
 from tests.e2e.scratch_repo import BETTER, CI, DEARER, PIN, README, make_repo, settings
 from tests.e2e.served import Served, plain_environment, until
 from timmy_core import open_timmy
@@ -49,44 +47,6 @@ def fill(home: Path) -> None:
         )
 
 
-class Album:
-    """Takes the page in every look."""
-
-    def __init__(self, browser: Browser, folder: Path) -> None:
-        self._browser, self._folder = browser, folder
-
-    def take(
-        self,
-        name: str,
-        served: Served,
-        *,
-        query: str = "",
-        then: Callable[[Page], None] | None = None,
-        whole: bool = True,
-    ) -> None:
-        """Take a picture of the page in each look; `then` does something first."""
-        for look, options in LOOKS.items():
-            context = self._browser.new_context(**options)  # type: ignore[arg-type]
-            page = context.new_page()
-            page.on("console", lambda message: print("SAYS", message.text) if message.type == "error" else None)
-            page.goto(f"{served.url}/self-modify/queue/{query}")
-            page.locator("h1").first.wait_for()
-            settle(page)
-            if then is not None:
-                then(page)
-                settle(page)
-            if whole:
-                height = page.evaluate("document.querySelector('.marimo-cell').closest('.flex').scrollHeight + 140")
-                width = options["viewport"]["width"]  # type: ignore[index]
-                page.set_viewport_size({"width": width, "height": min(int(height), 4200)})
-                page.wait_for_timeout(700)
-            target = self._folder / f"upgrades-{name}-{look}.png"
-            page.screenshot(path=target)
-            wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-            print(target, "" if wide[0] <= wide[1] else f"SCROLLS SIDEWAYS {wide}")
-            context.close()
-
-
 def tested(served: Served) -> bool:
     """Whether everything that was proposed has its tests behind it."""
     found = served.get("/api/v1/upgrades").json()["proposals"]
@@ -103,9 +63,8 @@ def main() -> None:
     """Serve each state and take its pictures."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=flags())
-        album = Album(browser, folder)
+    with tempfile.TemporaryDirectory() as place, a_browser() as browser:
+        album = Album(browser, folder, "upgrades", "/self-modify/queue/")
         for name in ("full", "empty"):
             home = Path(place) / name
             home.mkdir()
@@ -129,7 +88,6 @@ def main() -> None:
                 album.take(name, served)
             finally:
                 served.close()
-        browser.close()
 
 
 if __name__ == "__main__":

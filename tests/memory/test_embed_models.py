@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import multiprocessing
 import os
+import subprocess
 import sys
 import threading
 import zipfile
@@ -255,22 +255,27 @@ def test_a_source_that_holds_no_model_is_said(folder: ModelFolder, tmp_path: Pat
         install(folder, str(tmp_path / what))
 
 
+HOLDS = """
+import sys
+from pathlib import Path
+from tests.memory.test_embed_models import spec_of
+from timmy_core.memory.model_files import ModelFolder
+
+with ModelFolder(Path(sys.argv[1]), spec_of()).staging():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_two_do_not_install_at_once(folder: ModelFolder, source: Path) -> None:
-    held, done = multiprocessing.get_context("spawn").Event(), multiprocessing.get_context("spawn").Event()
-    process = multiprocessing.get_context("spawn").Process(target=hold, args=(folder.models, held, done))
-    process.start()
-    assert held.wait(20)
-    with pytest.raises(ModelFilesError, match="another process installs"):
-        install(folder, str(source))
-    done.set()
-    process.join()
+    command = [sys.executable, "-c", HOLDS, str(folder.models)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(ModelFilesError, match="another process installs"):
+            install(folder, str(source))
+        process.communicate()
     install(folder, str(source))
-
-
-def hold(models: Path, held: object, done: object) -> None:
-    with ModelFolder(models, spec_of()).staging():
-        held.set()  # type: ignore[attr-defined]
-        done.wait(20)  # type: ignore[attr-defined]
 
 
 def test_the_weights_are_those_of_the_original() -> None:
