@@ -22,6 +22,11 @@ settings.register_profile("timmy", settings.default, deadline=None, suppress_hea
 settings.load_profile("timmy")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are processors: who waits for a server or a browser leaves its own to another."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
+
+
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the machine's own settings and keys out of every test."""
