@@ -78,6 +78,11 @@ def new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
+def iso(moment: datetime) -> str:
+    """Return an aware moment as ISO 8601 in UTC, with microseconds and a Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def to_us(moment: datetime) -> int:
     """Return the whole microseconds since 1970 of an aware moment, exactly.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from timmy_core.events.model import iso
 from timmy_core.events.schedule import JobState
+from timmy_core.plain import plain
 from timmy_core.router.chat import ProviderStatus
 from timmy_core.router.reload import Problem
 
@@ -31,16 +30,4 @@ class Status:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status as JSON can carry it; times are ISO 8601 in UTC."""
-        return cast("dict[str, Any]", _plain(dataclasses.asdict(self)))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, datetime):
-        return iso(value.astimezone(UTC))
-    if isinstance(value, Path):
-        return str(value)
-    return value
+        return cast("dict[str, Any]", plain(self))

@@ -75,6 +75,7 @@ class Booking {
     const tell = (state, words) => { trouble.dataset.state = state; trouble.textContent = words; trouble.hidden = false; };
     const does = this.hands.show(title, [...fields, trouble], { word, focus, stays: true, css: "tw-form", go: () => { if (go() !== false) { does.disabled = true; tell("wait", meanwhile); } return false; } });
     this.refuse = (words) => { does.disabled = false; tell("bad", words); };
+    this.ready = () => { does.disabled = false; trouble.hidden = true; };
     for (const field of this.hands.dialog.querySelectorAll("input")) field.addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.ctrlKey && !event.metaKey) { event.preventDefault(); does.click(); } });
   }
   shown({ title, html, open, id }) {
@@ -92,7 +93,7 @@ class Booking {
     const node = this.node();
     const play = this.offers.nodes.find((one) => one.play);
     const tries = play ? [button("tw-try", "No invoice at hand? Ask the play node's neighbour for one of 210 sat", () => this.send({ action: "neighbour_asks", node: play.name, amount: "210" }))] : [];
-    this.paste = (bolt11) => { text.value = bolt11; text.focus(); };
+    this.paste = (bolt11) => { text.value = bolt11; text.focus(); this.ready(); };
     const fields = [labelled("invoice", text, "Paste what you were given. It is decoded and shown before anything is paid."), ...tries, ...(this.offers.nodes.length > 1 ? [labelled("from", node)] : [])];
     const go = () => { if (!text.value.trim()) { text.focus(); return false; } this.send({ action: "decode", bolt11: text.value.trim(), node: node.value }); return true; };
     this.form("Pay an invoice", fields, "Decode it", go, text);

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import anywidget
-import marimo as mo
-import traitlets
-
-from timmy_core import TimmyError
 from timmy_core.ledger.model import Entry, Invoice, Page
 from ui import entry as whole
 from ui import filters, parts, sats
 from ui.icons import family_icon
 from ui.joined import joined
+from ui.sought import Sought
 
 if TYPE_CHECKING:
     from timmy_core import Timmy
 
-_HERE = Path(__file__).parent
 PAGE = 50
 KEYS = ("text", "direction", "status", "agent", "task", "source", "node", "since", "until", "entry")
 _NAMES = {"agent": "agent_id", "task": "task_id", "source": "source", "node": "node", "text": "text"}
 _KNOWN = {"direction": ("in", "out"), "status": ("pending", "settled", "failed", "expired")}
 
 
-class Entries(anywidget.AnyWidget):
-    """Holds `query` as it stands in the address, and sends what it finds.
+class Entries(Sought):
+    """Holds `query` as it stands in the address, and sends the entries that it finds.
 
     Args:
         timmy: whose ledger it is.
@@ -39,37 +33,8 @@ class Entries(anywidget.AnyWidget):
     _esm = joined("dom.js", "entries.js")
     _css = joined("finding.css", "entries.css")
 
-    query = traitlets.Dict().tag(sync=True)
-    names = traitlets.Dict().tag(sync=True)
-    brush = traitlets.Dict(default_value=None, allow_none=True).tag(sync=True)
-    stamp = traitlets.Int(0).tag(sync=True)
-
     def __init__(self, timmy: Timmy, *, query: Mapping[str, str]) -> None:
-        super().__init__(query=dict(query))
-        self._timmy = timmy
-        self._asking = _Asking()
-        self.on_msg(self._asked)
-
-    def again(self, changed: int) -> None:
-        """Have the browser ask once more where the ledger changed since the last time.
-
-        Args:
-            changed: the seq of the last event of the ledger.
-        """
-        self.stamp = changed
-
-    def _asked(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
-        if content.get("kind") in ("find", "more", "open"):
-            arguments = (self.send, self._timmy, dict(content), self._asking)
-            mo.Thread(target=answer, args=arguments, daemon=True).start()
-
-
-class _Asking:
-    """Lets one look run at a time, and passes over those that a later one made needless."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.latest = 0
+        super().__init__(partial(found, timmy), partial(opened, timmy), query=dict(query))
 
 
 def from_address(address: Mapping[str, Any]) -> dict[str, str]:
@@ -84,27 +49,12 @@ def from_address(address: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def answer(send: Any, timmy: Timmy, content: Mapping[str, Any], asking: _Asking) -> None:
-    """Send what a question of the browser brings; nothing where a later one was asked meanwhile."""
-    kind, number = content["kind"], int(content.get("number", 0))
-    if kind == "open":
-        key = str(content["id"])
-        send({"kind": "detail", "id": key, "html": whole.detail(timmy, key)})
-        return
-    if kind == "find":
-        asking.latest = max(asking.latest, number)
-    with asking.lock:
-        if number < asking.latest:
-            return
-        reply: dict[str, Any]
-        try:
-            reply = found(timmy, content["query"], cursor=content.get("cursor"))
-        except TimmyError as error:
-            reply = {"problem": parts.sentence(str(error)), "rows": [], "cursor": None, "words": ""}
-    send({"kind": kind, "number": number, **reply})
+def opened(timmy: Timmy, key: str) -> dict[str, Any]:
+    """Return one entry in full."""
+    return {"kind": "detail", "id": key, "html": whole.detail(timmy, key)}
 
 
-def found(timmy: Timmy, query: Mapping[str, Any], *, cursor: str | None = None) -> dict[str, Any]:
+def found(timmy: Timmy, query: Mapping[str, Any], cursor: str | None = None) -> dict[str, Any]:
     """Return the entries for a query, newest first, with the words above them."""
     page = timmy.ledger.list(limit=PAGE, cursor=cursor, **wanted(query))
     filtered = any(query.get(key) for key in KEYS if key != "entry")

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import anywidget
-import marimo as mo
 import traitlets
 
-from timmy_core import TimmyError
 from timmy_core.memory import overview
 from timmy_core.memory.model import KINDS, Entry, Match, Why
 from ui import filters, palette
 from ui.joined import joined
+from ui.sought import Sought
 
 if TYPE_CHECKING:
     from timmy_core import Timmy
 
-_HERE = Path(__file__).parent
 PAGE = 20
 FEW = 6  # of the newest, where nothing is asked: the rest of the page matters more
 FOUND = 15
@@ -29,8 +25,8 @@ TEXT_CHARS = 1_500
 BESIDE = 2
 
 
-class Finding(anywidget.AnyWidget):
-    """Holds `query` as it stands in the address, and sends what it finds.
+class Finding(Sought):
+    """Holds `query` as it stands in the address, and sends what memory holds about it.
 
     Args:
         timmy: whose memory is searched.
@@ -38,66 +34,18 @@ class Finding(anywidget.AnyWidget):
     """
 
     _esm = joined("dom.js", "finding.js")
-    _css = _HERE / "finding.css"
+    _css = joined("finding.css")
 
-    query = traitlets.Dict().tag(sync=True)
-    names = traitlets.Dict().tag(sync=True)
     kinds = traitlets.Dict().tag(sync=True)
     ranges: Any = traitlets.List().tag(sync=True)
-    brush = traitlets.Dict(default_value=None, allow_none=True).tag(sync=True)
-    stamp = traitlets.Int(0).tag(sync=True)
 
     def __init__(self, timmy: Timmy, *, query: Mapping[str, str]) -> None:
         ranges = [[key, words] for key, (words, _) in filters.RANGES.items()]
-        super().__init__(query=dict(query), kinds={kind: palette.KINDS[kind] for kind in KINDS}, ranges=ranges)
-        self._timmy = timmy
-        self._asking = _Asking()
-        self.on_msg(self._asked)
-
-    def again(self, changed: int) -> None:
-        """Have the browser ask once more where memory changed since the last time.
-
-        Args:
-            changed: the seq of the last event of the memory.
-        """
-        self.stamp = changed
-
-    def _asked(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
-        kind = content.get("kind")
-        if kind in ("find", "more", "open"):
-            # On a thread of its own, so that what is typed next need not wait; what it needs is handed over.
-            arguments = (self.send, self._timmy, dict(content), self._asking)
-            mo.Thread(target=answer, args=arguments, daemon=True).start()
+        kinds = {kind: palette.KINDS[kind] for kind in KINDS}
+        super().__init__(partial(found, timmy), partial(opened, timmy), query=dict(query), kinds=kinds, ranges=ranges)
 
 
-class _Asking:
-    """Lets one search run at a time, and passes over those that a later one made needless."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.latest = 0
-
-
-def answer(send: Any, timmy: Timmy, content: Mapping[str, Any], asking: _Asking) -> None:
-    """Send what a question of the browser brings; nothing where a later one was asked meanwhile."""
-    number, kind = int(content.get("number", 0)), content["kind"]
-    if kind == "find":
-        asking.latest = max(asking.latest, number)
-    reply: dict[str, Any]
-    with asking.lock:
-        if kind == "find" and number < asking.latest:
-            return
-        try:
-            if kind == "open":
-                reply = opened(timmy, str(content["id"]))
-            else:
-                reply = found(timmy, content["query"], cursor=content.get("cursor"))
-        except TimmyError as error:
-            reply = {"problem": str(error), "rows": [], "cursor": None, "note": ""}
-    send({"kind": kind, "number": number, **reply})
-
-
-def found(timmy: Timmy, query: Mapping[str, Any], *, cursor: int | None = None) -> dict[str, Any]:
+def found(timmy: Timmy, query: Mapping[str, Any], cursor: int | None = None) -> dict[str, Any]:
     """Return the entries for a query: the best with words in it, the newest without."""
     began = time.monotonic()
     words = str(query.get("text") or "").strip()

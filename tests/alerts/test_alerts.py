@@ -1,116 +1,21 @@
-"""What needs a person's eye is said once, told once, and taken back when it is over."""
+"""What needs a person's eye is said once, and taken back when it is over."""
 
 from __future__ import annotations
 
-import json
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
 
 import pytest
-from pydantic import SecretStr, ValidationError
 
 from timmy_core.alerts.alerts import Alerts
 from timmy_core.clock import to_us
-from timmy_core.errors import AlertError, ProviderError
+from timmy_core.errors import ProviderError
 from timmy_core.events import archive
 from timmy_core.ledger.bolt11 import decode
 from timmy_core.ledger.findings import Finding
-from timmy_core.settings import AgentSettings, Settings
-from timmy_core.settings_alerts import RULES, AlertSettings
-from timmy_core.testing import FakeClock, ScriptedProvider
-from timmy_core.timmy import Timmy
+from timmy_core.settings_alerts import AlertSettings
 
-
-@dataclass
-class Receiver:
-    """A webhook: what it got, and what it answers with."""
-
-    url: str = ""
-    status: int = 200
-    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-
-    def said(self) -> list[str]:
-        return [f"{one['what']} {one['rule']}" for one in (json.loads(body) for _, body in self.got)]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    here = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if here.status == 200:
-                here.got.append((dict(self.headers), body))
-            self.send_response(here.status)
-            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    here.url = f"http://127.0.0.1:{server.server_address[1]}/hook/geheim"
-    yield here
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@dataclass
-class House:
-    timmy: Timmy
-    clock: FakeClock
-    provider: ScriptedProvider
-
-    @property
-    def alerts(self) -> Alerts:
-        return self.timmy.alerts
-
-    def types(self) -> list[str]:
-        return [event.type for event in self.timmy.events.list(family="alert", order="asc")]
-
-    def look(self, after_s: float = 0.0) -> list[str]:
-        self.clock.advance(after_s)
-        self.alerts.check()
-        return [alert.rule for alert in self.alerts.open()]
-
-
-Build = Callable[..., House]
-
-
-@pytest.fixture
-def build(home: Path) -> Iterator[Build]:
-    opened: list[Timmy] = []
-
-    def make(**alerts: Any) -> House:
-        clock = FakeClock()
-        provider = ScriptedProvider("first")
-        settings = Settings(home=home, providers=(), alerts=AlertSettings(**alerts), agent=AgentSettings())
-        timmy = Timmy(settings, clock=clock, providers=[provider])
-        opened.append(timmy)
-        return House(timmy, clock, provider)
-
-    yield make
-    for timmy in opened:
-        timmy.shutdown()
-
-
-def break_chain(house: House, problem: str = "event 7 was altered") -> None:
-    data = {"ok": not problem, "checked": 1, "redacted": 0, "problem": problem}
-    house.timmy.events.append("log.verified", source="cli", data=data)
-
-
-# The rules --------------------------------------------------------------------------------------------------------
+from .alert_house import Build, House, break_chain
 
 
 def test_an_empty_home_needs_nobody(build: Build) -> None:
@@ -278,124 +183,6 @@ def test_two_processes_that_look_at_once_say_it_once(build: Build) -> None:
 # Telling ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_webhook_is_told_once_that_it_began_and_once_that_it_is_over(build: Build, receiver: Receiver) -> None:
-    house = build(url=SecretStr(receiver.url), token=SecretStr("t0ken"), page_url="https://timmy.lan/")
-    break_chain(house)
-    for _ in range(3):
-        house.look(10)
-        house.alerts.deliver()
-    break_chain(house, "")
-    for _ in range(3):
-        house.look(10)
-        house.alerts.deliver()
-    assert receiver.said() == ["raised chain_broken", "resolved chain_broken"]
-    headers, body = receiver.got[0]
-    assert headers["Authorization"] == "Bearer t0ken"
-    assert json.loads(body)["link"] == "https://timmy.lan/swarm/events"
-    assert house.types() == ["alert.raised", "alert.notified", "alert.resolved", "alert.notified"]
-
-
-def test_ntfy_gets_a_title_a_priority_and_a_link(build: Build, receiver: Receiver) -> None:
-    house = build(url=SecretStr(receiver.url), kind="ntfy", page_url="https://timmy.lan")
-    break_chain(house, "ein Stück fehlt")
-    house.look()
-    house.alerts.deliver()
-    headers, body = receiver.got[0]
-    assert headers["Title"] == "Timmy: the log does not hold"
-    assert headers["Priority"] == "high"
-    assert headers["Click"] == "https://timmy.lan/swarm/events"
-    assert "ein Stück fehlt" in body.decode()
-
-
-def test_what_did_not_arrive_is_tried_later_and_later_and_said_once(build: Build, receiver: Receiver) -> None:
-    house = build(url=SecretStr(receiver.url))
-    receiver.status = 503
-    break_chain(house)
-    house.look()
-    for wait_s in (0, 1, 14, 29, 61):
-        house.clock.advance(wait_s)
-        house.alerts.deliver()
-    assert house.alerts.delivery().waiting == 1
-    assert "503" in house.alerts.delivery().problem
-    receiver.status = 200
-    house.clock.advance(3600)
-    assert house.alerts.deliver() == 1
-    assert house.types() == ["alert.raised", "alert.notify_failed", "alert.notified"]
-    assert house.alerts.delivery().problem == ""
-
-
-def test_nobody_is_told_that_something_is_over_of_which_nobody_was_told(build: Build, receiver: Receiver) -> None:
-    house = build(url=SecretStr(receiver.url))
-    receiver.status = 500
-    break_chain(house)
-    house.look()
-    house.alerts.deliver()
-    break_chain(house, "")
-    house.look(10)
-    receiver.status = 200
-    house.clock.advance(3600)
-    assert house.alerts.deliver() == 0
-    assert receiver.got == []
-
-
-def test_after_a_day_in_vain_it_is_given_up(build: Build, receiver: Receiver) -> None:
-    house = build(url=SecretStr(receiver.url))
-    receiver.status = 500
-    break_chain(house)
-    house.look()
-    house.clock.advance(86_401)
-    house.alerts.deliver()
-    assert house.alerts.delivery().waiting == 0
-    assert house.timmy.events.list(type="alert.notify_failed")[0].data["given_up"] is True
-
-
-@pytest.mark.parametrize(("status", "said"), [(302, "sends us elsewhere"), (404, "answers with 404")])
-def test_a_test_says_why_it_did_not_arrive_and_never_the_address(
-    status: int, said: str, build: Build, receiver: Receiver
-) -> None:
-    house = build(url=SecretStr(receiver.url))
-    receiver.status = status
-    with pytest.raises(AlertError, match=said) as caught:
-        house.alerts.test()
-    assert "geheim" not in str(caught.value)
-    receiver.status = 200
-    house.alerts.test()
-    assert "test" in receiver.got[0][1].decode()
-
-
-def test_an_address_that_nobody_answers_at_is_never_shown(build: Build) -> None:
-    house = build(url=SecretStr("http://127.0.0.1:1/geheim"))
-    with pytest.raises(AlertError, match="cannot be reached") as caught:
-        house.alerts.test()
-    assert "geheim" not in str(caught.value)
-    with pytest.raises(AlertError, match="no address is named"):
-        build().alerts.test()
-
-
-def test_what_was_to_be_told_when_the_process_died_is_told_by_the_next(build: Build, receiver: Receiver) -> None:
-    house = build(url=SecretStr(receiver.url))
-    break_chain(house)
-    house.look()
-    house.timmy.shutdown()
-    again = build(url=SecretStr(receiver.url))
-    again.clock.advance(60)
-    assert again.look() == ["chain_broken"]
-    assert again.alerts.deliver() == 1
-    assert receiver.said() == ["raised chain_broken"]
-
-
-def test_it_looks_and_tells_by_itself_and_ends_while_a_receiver_hangs(build: Build, receiver: Receiver) -> None:
-    house = build(url=SecretStr(receiver.url), every_s=1)
-    break_chain(house)
-    house.alerts.start()
-    deadline = time.monotonic() + 20
-    while not receiver.got and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert receiver.said() == ["raised chain_broken"]
-    house.timmy.shutdown()
-    assert not [thread for thread in threading.enumerate() if thread.name == "timmy-alerts"]
-
-
 def test_what_is_over_for_long_is_forgotten(build: Build) -> None:
     house = build()
     break_chain(house)
@@ -405,12 +192,3 @@ def test_what_is_over_for_long_is_forgotten(build: Build) -> None:
     house.clock.advance(timedelta(days=91).total_seconds())
     next(job for job in house.alerts.jobs() if job.name == "alerts").run()
     assert house.alerts.list() == []
-
-
-def test_settings_that_cannot_be_are_refused_without_the_address() -> None:
-    with pytest.raises(ValidationError, match="does not begin with https") as caught:
-        AlertSettings(url=SecretStr("ftp://geheim"))
-    assert "geheim" not in str(caught.value)
-    with pytest.raises(ValidationError, match="twice"):
-        AlertSettings(rules=("chain_broken", "chain_broken"))
-    assert AlertSettings().rules == RULES

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.served import plain_environment, timmy_command, until
+from tests.e2e.served import plain_environment, timmy_command
+from tests.waiting import until
 
 
 def test_a_copy_is_served_answers_and_is_gone_at_the_end(tmp_path: Path) -> None:

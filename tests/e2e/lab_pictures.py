@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 
 from tests.e2e.album import Album, a_browser
 from tests.e2e.lab_house import home_with_a_past
-from tests.e2e.served import Served, loopback
+from tests.e2e.served import loopback, serving
 
 SHOWN = {"latency": "latency/", "policy": "policy/?order=cloud,llama&reset_timeout_s=20&hedge=true", "today": "policy/"}
 
@@ -23,15 +23,15 @@ def drawn(page: Page) -> None:
 def main(folder: Path) -> None:
     """Take every lab in every look."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, loopback() as provider, a_browser() as browser:
-        served = Served(home_with_a_past(Path(scratch) / "repo", provider.url), Path(scratch) / "server")
-        served.start()
-        try:
-            album = Album(browser, folder, "lab", "/labs/")
-            for name, path in SHOWN.items():
-                album.take(name, served, query=path, then=drawn)
-        finally:
-            served.close()
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        loopback() as provider,
+        a_browser() as browser,
+        serving(home_with_a_past(Path(scratch) / "repo", provider.url), Path(scratch) / "server") as served,
+    ):
+        album = Album(browser, folder, "lab", "/labs/")
+        for name, path in SHOWN.items():
+            album.take(name, served, query=path, then=drawn)
 
 
 if __name__ == "__main__":

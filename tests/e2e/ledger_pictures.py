@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.e2e.album import LOOKS, Album, a_browser
-from tests.e2e.served import Served, plain_environment
+from tests.e2e.served import serving
 from timmy_core.errors import LedgerError
 from timmy_core.settings import load_settings
 from timmy_core.testing import FakeClock
@@ -139,9 +139,7 @@ def main() -> None:
             (home / "timmy.toml").write_text("[ledger]\nreconcile_minutes = 0\n", encoding="utf-8")
             if name == "full":
                 fill(home)
-            served = Served(home, Path(place) / f"logs-{name}", plain_environment())
-            served.start()
-            try:
+            with serving(home, Path(place) / f"logs-{name}") as served:
                 album.take(name, served)
                 if name == "full":
                     album.take("chosen", served, then=choose)
@@ -149,8 +147,6 @@ def main() -> None:
                     album.take("pay", served, then=pay, whole=False)
                     album.take("compare", served, then=compare, whole=False)
                     album.take("receive", served, then=receive, whole=False)
-            finally:
-                served.close()
 
 
 if __name__ == "__main__":

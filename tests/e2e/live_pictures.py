@@ -14,7 +14,8 @@ from playwright.sync_api import Page
 
 from tests.e2e.album import LOOKS, Album, a_browser
 from tests.e2e.pictures import history
-from tests.e2e.served import Served, loopback, plain_environment, provider_table, until
+from tests.e2e.served import Served, loopback, provider_table, serving
+from tests.waiting import until
 from timmy_core import open_timmy
 from timmy_core.testing import Turn
 
@@ -70,12 +71,8 @@ def main() -> None:
         home = Path(place) / "home"
         home.mkdir()
         (home / "timmy.toml").write_text(provider_table("box", provider.url, model="gemma-3-4b"), encoding="utf-8")
-        served = Served(home, Path(place) / "logs", plain_environment())
-        try:
-            served.start()
+        with serving(home, Path(place) / "logs") as served:
             take(Album(browser, folder, "live", "/swarm/live/", tuple(sys.argv[2:]) or tuple(LOOKS)), served)
-        finally:
-            served.close()
 
 
 if __name__ == "__main__":

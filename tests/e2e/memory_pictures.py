@@ -16,7 +16,7 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from tests.e2e.album import Album, a_browser
-from tests.e2e.served import Served, loopback, plain_environment, provider_table
+from tests.e2e.served import loopback, provider_table, serving
 from timmy_core import open_timmy
 from timmy_core.memory.model import NewEntry
 from timmy_core.memory.model_files import ModelFolder
@@ -133,16 +133,12 @@ def main() -> None:
                 fill(home)
                 if model is not None:
                     install(ModelFolder(home / "models"), model)
-            served = Served(home, Path(place) / f"logs-{name}", plain_environment())
-            served.start()
-            try:
+            with serving(home, Path(place) / f"logs-{name}") as served:
                 album.take(name, served)
                 if name == "full":
                     album.take("found", served, then=seek("tomato plants"))
                     album.take("forget", served, query="?session=garden&range=30d", then=forget, whole=False)
                     album.take("home", served, path="/", whole=False)
-            finally:
-                served.close()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.e2e.album import Album, a_browser
-from tests.e2e.served import Served, loopback, plain_environment, provider_table
+from tests.e2e.served import loopback, provider_table, serving
 from timmy_core import NewEvent, open_timmy
 from timmy_core.testing import Turn
 
@@ -78,14 +78,9 @@ def main() -> None:
             ollama.then(*spaced)
             for question, _ in CONVERSATION:
                 timmy.ask_sync(question)
-        served = Served(home, Path(place) / "logs", plain_environment())
-        served.start()
-        try:
-            with a_browser() as browser:
-                for name, path in PAGES.items():
-                    Album(browser, folder, "page", path).take(name, served, whole=False)
-        finally:
-            served.close()
+        with serving(home, Path(place) / "logs") as served, a_browser() as browser:
+            for name, path in PAGES.items():
+                Album(browser, folder, "page", path).take(name, served, whole=False)
     if "--readme" in sys.argv:
         target = ROOT / "docs" / "images" / "home.png"
         target.parent.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ import httpx
 from playwright.sync_api import Page
 
 from tests.e2e.album import Album, a_browser
-from tests.e2e.served import Served, loopback, plain_environment, provider_table
+from tests.e2e.served import Served, loopback, provider_table, serving
 from timmy_core.events.log import EventLog
 from timmy_core.router.breaker import Snapshot, Transition
 from timmy_core.router.chat import Attempt, Usage
@@ -161,9 +161,7 @@ def main() -> None:
         past(home, {"ollama": ("llama3.2", 1.9, 0), "box": ("gemma-3-4b", 3.2, 0), "paid": ("gpt-5.6-luna", 0.8, 2400)})
         toml = toml.replace("day_usd = 0.02", f"day_usd = {max(0.0005, spent(home) / 0.86):.5f}")
         (home / "timmy.toml").write_text(toml)
-        served = Served(home, Path(place) / "logs", plain_environment())
-        served.start()
-        try:
+        with serving(home, Path(place) / "logs") as served:
             ask(served, 3)
             album.take("well", served, query="?range=7d")
             one.then(Turn(status=503, message="the model is loading"))
@@ -172,23 +170,17 @@ def main() -> None:
             post(served, "providers/box/control", {"action": "isolate"})
             (home / "timmy.toml").write_text(toml.replace("month_usd = 4.0", 'month_usd = "much"'))
             album.take("broken", served, then=lambda page: page.get_by_text("Steer", exact=True).first.click())
-        finally:
-            served.close()
         for name, text in (("none", "providers = []\n"), ("fresh", toml)):
             home = Path(place) / name
             home.mkdir()
             (home / "timmy.toml").write_text(text)
-            served = Served(home, Path(place) / f"logs-{name}", plain_environment())
-            served.start()
-            try:
+            with serving(home, Path(place) / f"logs-{name}") as served:
                 album.take(name, served, then=sure if name == "fresh" else None)
                 if name == "fresh":
                     for provider in (one, two, three):
                         provider.then(Turn(status=503, message="the model is loading"))
                     ask(served, 6)
                     album.take("down", served, then=try_it)
-            finally:
-                served.close()
 
 
 if __name__ == "__main__":

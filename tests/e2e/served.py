@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -17,25 +16,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests.waiting import until
 from timmy_core.loop import LoopThread
 from timmy_core.testing import Turn, WireServer
 
 START_S = 40
 STOP_S = 20
-POLL_S = 0.05
 
 T = TypeVar("T")
-
-
-def until(check: Callable[[], T], what: str, *, within_s: float = 20) -> T:
-    """Return the first true value of a check that is repeated for a bounded time."""
-    ends = time.monotonic() + within_s
-    while not (value := check()):
-        if time.monotonic() > ends:
-            message = f"within {within_s:g} s it did not happen that {what}; the last look gave {value!r}"
-            raise AssertionError(message)
-        time.sleep(POLL_S)
-    return value
 
 
 def plain_environment(**more: str) -> dict[str, str]:
@@ -189,3 +177,14 @@ def refused_port() -> Iterator[int]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
+
+
+@contextmanager
+def serving(home: Path, logs: Path) -> Iterator[Served]:
+    """Serve a home until the end of the block."""
+    served = Served(home, logs)
+    try:
+        served.start()
+        yield served
+    finally:
+        served.close()

@@ -15,11 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.waiting import until
 from timmy_core.router.chat import ToolCall
 from timmy_core.testing import Turn
 
 from .scratch_repo import BETTER, PIN, git, make_repo, settings
-from .served import Loopback, Served, loopback, plain_environment, provider_table, timmy_command, until
+from .served import Loopback, Served, loopback, plain_environment, provider_table, serving, timmy_command
 from .window import OUTAGE, PATIENCE_MS, Window, ask, chat_text, heading, row_seqs
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -92,12 +93,8 @@ def day(tmp_path: Path, provider: Loopback, window: Window) -> Iterator[Day]:
     (home / "timmy.toml").write_text(
         f"{settings(repo)}{agents}{provider_table('scripted', provider.url)}", encoding="utf-8"
     )
-    served = Served(home, tmp_path / "server")
-    try:
-        served.start()
+    with serving(home, tmp_path / "server") as served:
         yield Day(served, provider, window, repo)
-    finally:
-        served.close()
 
 
 def test_a_day_s_work_is_done_and_found_again_after_a_crash(day: Day) -> None:

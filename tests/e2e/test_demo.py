@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from timmy_core.server.pages import PAGES
 from timmy_core.testing.sample.open import StandIn, open_copy
 
-from .served import Served
+from .served import Served, serving
 from .window import PATIENCE_MS, Window
 
 
@@ -20,12 +20,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("demo")
     with StandIn() as models:
         open_copy(folder / "home", url=models.url, now=datetime.now(UTC))
-        started = Served(folder / "home", folder / "server")
-        try:
-            started.start()
+        with serving(folder / "home", folder / "server") as started:
             yield started
-        finally:
-            started.close()
 
 
 def test_every_page_says_that_it_is_a_demonstration_and_goes_by_its_time(served: Served, window: Window) -> None:

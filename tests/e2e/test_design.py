@@ -17,7 +17,7 @@ from ui.frame import PAGES
 
 from .album import settle
 from .conftest import Serve
-from .served import Served
+from .served import Served, serving
 from .window import PATIENCE_MS, Window, heading
 
 TITLES = {"Ledger": "Ledger", "Memory": "Memory", "Labs": "Latency lab"}
@@ -84,12 +84,8 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("design")
     with StandIn() as models:
         open_copy(folder / "home", url=models.url, now=datetime.now(UTC))
-        started = Served(folder / "home", folder / "server")
-        try:
-            started.start()
+        with serving(folder / "home", folder / "server") as started:
             yield started
-        finally:
-            started.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -16,10 +16,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.waiting import until
 from timmy_core import open_timmy
 
 from .conftest import Serve
-from .served import Served, until
+from .served import Served, serving
 from .window import PATIENCE_MS, Window, heading
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
@@ -51,12 +52,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path, int],
     home.mkdir()
     make(home, FEW)
     (home / "timmy.toml").write_text("providers = []\n", encoding="utf-8")
-    started = Served(home, folder / "server")
-    try:
-        started.start()
+    with serving(home, folder / "server") as started:
         yield started
-    finally:
-        started.close()
 
 
 @pytest.fixture

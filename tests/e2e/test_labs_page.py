@@ -10,20 +10,15 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from .lab_house import home_with_a_past
-from .served import Served, loopback
+from .served import Served, loopback, serving
 from .window import PATIENCE_MS, Window, heading
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("labs")
-    with loopback() as provider:
-        served = Served(home_with_a_past(folder / "repo", provider.url), folder / "server")
-        try:
-            served.start()
-            yield served
-        finally:
-            served.close()
+    with loopback() as provider, serving(home_with_a_past(folder / "repo", provider.url), folder / "server") as served:
+        yield served
 
 
 @dataclass

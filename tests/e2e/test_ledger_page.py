@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.waiting import until
 from timmy_core.ledger import bolt11
 from timmy_core.ledger.findings import Finding
 from timmy_core.settings import load_settings
 from timmy_core.testing import FakeClock
 from timmy_core.timmy import Timmy
 
-from .served import Served, until
+from .served import Served, serving
 from .window import PATIENCE_MS, Window, heading
 
 NOW = datetime.now(UTC)
@@ -30,12 +31,8 @@ def workbench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home.mkdir()
     (home / "timmy.toml").write_text("[ledger]\nreconcile_minutes = 0\n", encoding="utf-8")
     past(home)
-    served = Served(home, folder / "server")
-    try:
-        served.start()
+    with serving(home, folder / "server") as served:
         yield served
-    finally:
-        served.close()
 
 
 def past(home: Path) -> None:

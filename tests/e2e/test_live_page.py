@@ -8,10 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.waiting import until
 from timmy_core import NewEvent, open_timmy
 from timmy_core.testing import Turn
 
-from .served import Loopback, Served, loopback, provider_table, until
+from .served import Loopback, Served, loopback, provider_table, serving
 from .window import OUTAGE, PATIENCE_MS, Window, row_seqs
 
 MANY = 1_200
@@ -39,12 +40,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, provider: Loopback) -> Iter
                 for n in range(MANY)
             ]
         )
-    started = Served(home, folder / "server")
-    try:
-        started.start()
+    with serving(home, folder / "server") as started:
         yield started
-    finally:
-        started.close()
 
 
 @pytest.fixture

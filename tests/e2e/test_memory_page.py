@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.waiting import until
 from timmy_core import open_timmy
 from timmy_core.memory.model_files import ModelFolder
 from timmy_core.memory.model_install import install
 from timmy_core.testing import Turn
 
-from .served import Loopback, Served, loopback, provider_table, until
+from .served import Loopback, Served, loopback, provider_table, serving
 from .window import PATIENCE_MS, Window, ask, chat_text, heading
 
 MODEL = os.environ.get("TIMMY_TEST_MINILM")
@@ -34,12 +35,8 @@ def workbench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served
     with loopback() as provider:
         (home / "timmy.toml").write_text(provider_table("tiny", provider.url), encoding="utf-8")
         past(home)
-        served = Served(home, folder / "server")
-        try:
-            served.start()
+        with serving(home, folder / "server") as served:
             yield served, provider
-        finally:
-            served.close()
 
 
 def past(home: Path) -> None:

@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import expect
 
+from tests.waiting import until
 from timmy_core.server.pages import PAGES
 
 from .conftest import Serve
-from .served import plain_environment, refused_port, until
+from .served import plain_environment, refused_port
 from .window import PATIENCE_MS, Window, ask, chat_text, heading
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from timmy_core import Answer, Delta, Done, Timmy, open_timmy
 from timmy_core.events.model import Event
 from timmy_core.router.chat import ChatRequest, Message
@@ -17,7 +18,7 @@ from timmy_core.testing import Turn
 
 from .llama import ANSWER_TOKENS, Llama
 from .ollama_wire import MODEL, OllamaWire
-from .served import Loopback, loopback, provider_table, until
+from .served import Loopback, loopback, provider_table
 
 QUESTION = "The capital of France is"
 SECOND = "The second provider answers."

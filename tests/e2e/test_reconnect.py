@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.waiting import until
 from timmy_core import open_timmy
 from timmy_core.events.model import NewEvent
 
 from .conftest import Serve
-from .served import Served, until
+from .served import Served
 from .window import OUTAGE, PATIENCE_MS, Window, heading, row_seqs
 
 

@@ -9,9 +9,10 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.waiting import until
 from timmy_core.testing import Turn
 
-from .served import Loopback, Served, loopback, provider_table, until
+from .served import Loopback, Served, loopback, provider_table, serving
 from .window import PATIENCE_MS, Window, heading
 
 PROMPT = "Which plants does rust need?"
@@ -64,12 +65,8 @@ def workbench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served
     with loopback() as first, loopback() as second:
         tables = provider_table("first", first.url, priority=1) + provider_table("second", second.url, priority=2)
         (home / "timmy.toml").write_text(tables, encoding="utf-8")
-        served = Served(home, folder / "server")
-        try:
-            served.start()
+        with serving(home, folder / "server") as served:
             yield served, first, second
-        finally:
-            served.close()
 
 
 @pytest.fixture

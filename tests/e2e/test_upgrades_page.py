@@ -11,8 +11,10 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.waiting import until
+
 from .scratch_repo import BETTER, DEARER, PIN, README, TARIFF, git, make_repo, settings
-from .served import Served, until
+from .served import Served, serving
 from .window import PATIENCE_MS, Window, heading
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -27,12 +29,8 @@ def workbench(tmp_path: Path) -> Iterator[tuple[Served, Path]]:
     home = tmp_path / "home"
     home.mkdir()
     (home / "timmy.toml").write_text(settings(repo), encoding="utf-8")
-    served = Served(home, tmp_path / "server")
-    try:
-        served.start()
+    with serving(home, tmp_path / "server") as served:
         yield served, repo
-    finally:
-        served.close()
 
 
 def propose(served: Served, description: str, **files: str) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.waiting import until
 from timmy_core.testing import Turn
 
 from .conftest import Serve
-from .served import Loopback, Served, loopback, plain_environment, provider_table, until
+from .served import Loopback, Served, loopback, plain_environment, provider_table
 from .window import OUTAGE, PATIENCE_MS, Window, ask, chat_text, heading, log_in, row_seqs
 
 PASSWORD = "correct horse battery"

@@ -11,7 +11,8 @@ from playwright.sync_api import Page
 
 from tests.e2e.album import Album, a_browser
 from tests.e2e.scratch_repo import BETTER, CI, DEARER, PIN, README, make_repo, settings
-from tests.e2e.served import Served, plain_environment, until
+from tests.e2e.served import Served, serving
+from tests.waiting import until
 from timmy_core import open_timmy
 
 
@@ -73,9 +74,7 @@ def main() -> None:
                 repo.chmod(0o755)
                 (home / "timmy.toml").write_text(settings(repo), encoding="utf-8")
                 fill(home)
-            served = Served(home, Path(place) / f"logs-{name}", plain_environment())
-            served.start()
-            try:
+            with serving(home, Path(place) / f"logs-{name}") as served:
                 if name == "full":
                     until(partial(tested, served), "all tests have ended", within_s=300)
                     red = next(
@@ -86,8 +85,6 @@ def main() -> None:
                     album.take("red", served, query=f"?id={red['id']}")
                     album.take("approve", served, then=approving, whole=False)
                 album.take(name, served)
-            finally:
-                served.close()
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from tests.waiting import until
 from timmy_core.clock import Clock
 from timmy_core.events.log import EventLog
 from timmy_core.ledger.bolt11 import decode
@@ -130,11 +130,3 @@ class House:
 def ended(entries: Sequence[Entry]) -> list[tuple[str, str, int]]:
     """Return what became of entries, to be compared."""
     return sorted((entry.direction, entry.status, entry.amount_msat) for entry in entries)
-
-
-def until(what: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Wait until something is so."""
-    ends = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < ends, "it did not become so in time"
-        time.sleep(0.01)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from timmy_core.clock import SystemClock
 from timmy_core.events.log import EventLog
 from timmy_core.ledger.build import LightningRoom
@@ -17,7 +18,6 @@ from timmy_core.loop import LoopThread
 from timmy_core.settings import Settings
 from timmy_core.store.engine import Store
 
-from .lightning import until
 from .peer import LNbits, Tunnel, Wallet, node_settings
 
 pytestmark = pytest.mark.slow

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from tests.waiting import auntil
 from timmy_core.clock import SystemClock
 from timmy_core.errors import NodeError
 from timmy_core.ledger.node import MAX_PAGE, NodePayment
@@ -40,15 +41,6 @@ async def node(server: LndServer, tmp_path: Path) -> AsyncIterator[LndNode]:
     made = LndNode(table(server), tmp_path, SystemClock())
     yield made
     await made.close()
-
-
-async def until(what: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    for _ in range(1000):
-        if what():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("it did not become so in 10 s")
 
 
 async def pay(node: LndNode, bolt11: str, timeout_s: float = 20, amount_msat: int | None = None) -> NodePayment:
@@ -154,7 +146,7 @@ async def test_a_restart_in_the_middle_of_a_payment_loses_nothing(node: LndNode,
     server.node.hold_payments = True
     bolt11 = await server.node.neighbour_invoice(amount_msat=5_000)
     waiting = asyncio.ensure_future(pay(node, bolt11))
-    await until(lambda: server.lines == 1)
+    await auntil(lambda: server.lines == 1)
     await asyncio.sleep(0.3)
     await server.stop()
     begun = await waiting
@@ -204,7 +196,7 @@ async def test_events_go_on_from_where_they_were_and_end_with_the_server(node: L
     old = await node.create_invoice(amount_msat=1_000, memo="", expiry_s=60)
     stream = node.events()
     upcoming = asyncio.ensure_future(anext(stream))
-    await until(lambda: server.following == 2)
+    await auntil(lambda: server.following == 2)
     new = await node.create_invoice(amount_msat=2_000, memo="", expiry_s=60)
     first = await asyncio.wait_for(upcoming, 20)
     assert (first.kind, first.hash, first.cursor) == ("invoice", new.payment_hash, "2:0")
@@ -242,7 +234,7 @@ async def test_an_lnd_without_the_stream_of_payments_still_tells_of_invoices(nod
     server.payments_stream = False
     stream = node.events()
     upcoming = asyncio.ensure_future(anext(stream))
-    await until(lambda: server.following == 1)
+    await auntil(lambda: server.following == 1)
     made = await node.create_invoice(amount_msat=1_000, memo="", expiry_s=60)
     assert (await asyncio.wait_for(upcoming, 20)).hash == made.payment_hash
     await stream.aclose()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import auntil
 from timmy_core.errors import (
     AlreadyPaidError,
     Bolt11Error,
@@ -22,7 +23,7 @@ from timmy_core.errors import (
 from timmy_core.ledger.nodes.play import play_fee_msat
 from timmy_core.testing import FakeClock
 
-from .lightning import House, until
+from .lightning import House
 
 
 @pytest.fixture
@@ -260,7 +261,7 @@ def test_a_caller_who_gives_up_does_not_stop_a_payment_that_was_sent(house: Hous
 
     async def give_up() -> None:
         paying = asyncio.create_task(house.payments.apay(asked))
-        await asyncio.to_thread(until, lambda: bool(house.ledger.get_by_hash(house.hash_of(asked))))
+        await auntil(lambda: house.ledger.get_by_hash(house.hash_of(asked)))
         paying.cancel()
         with pytest.raises(asyncio.CancelledError):
             await paying

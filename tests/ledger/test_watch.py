@@ -8,11 +8,12 @@ from random import Random
 
 import pytest
 
+from tests.waiting import until
 from timmy_core.ledger import watch
 from timmy_core.ledger.progress import EVENTS, Progress
 from timmy_core.testing import FakeClock
 
-from .lightning import House, until
+from .lightning import House
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.waiting import until
 from timmy_core.errors import EmbeddingError
 from timmy_core.memory.conversing import local_scope
 from timmy_core.memory.embed import Embeddings
@@ -63,13 +64,6 @@ def room(tmp_path: Path) -> Iterator[Room]:
         yield made
         made.embedder.gate.set()
         made.worker.close()
-
-
-def until(true: Callable[[], object], at_most_s: float = 20) -> None:
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < at_most_s, "it did not come true"
-        time.sleep(0.01)
 
 
 def state_is(room: Room, state: str) -> Callable[[], bool]:

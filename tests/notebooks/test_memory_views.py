@@ -6,6 +6,7 @@ import base64
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from timmy_core.memory.embedding_rows import Cursor, Made, lacking, save, take_o
 from timmy_core.memory.model import Match, Passage, Why
 from timmy_core.memory.model_files import Progress
 from timmy_core.timmy import Timmy
-from ui import carrying, chat, filters, finding, keeping, knowing, memory_charts, remembered
+from ui import carrying, chat, filters, finding, keeping, knowing, memory_charts, remembered, sought
 
 from .test_pages import shown
 
@@ -221,9 +222,9 @@ def test_of_a_document_the_passage_that_matched_is_shown(empty: Timmy) -> None:
 
 def test_only_the_latest_of_several_questions_is_answered(empty: Timmy) -> None:
     sent: list[Any] = []
-    asking = finding._Asking()
-    finding.answer(sent.append, empty, {"kind": "find", "number": 2, "query": {}}, asking)
-    finding.answer(sent.append, empty, {"kind": "find", "number": 1, "query": {}}, asking)
+    answers = sought.Answers(partial(finding.found, empty), partial(finding.opened, empty))
+    answers.answer(sent.append, {"kind": "find", "number": 2, "query": {}})
+    answers.answer(sent.append, {"kind": "find", "number": 1, "query": {}})
     assert [one["number"] for one in sent] == [2]
 
 

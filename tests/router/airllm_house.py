@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -66,12 +65,6 @@ async def failure(asking: Awaitable[object]) -> ProviderError:
     with pytest.raises(ProviderError) as caught:
         await asking
     return caught.value
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - a process has no event
-            await asyncio.sleep(0.01)
 
 
 def pid(door: AirllmDoor) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -46,12 +44,6 @@ async def failure(door: OllamaDoor, request: ChatRequest = ASK, streamed: bool =
     with pytest.raises(ProviderError) as caught:
         await ask(door, streamed, request)
     return caught.value
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - the server has no bell for each of its lists
-            await asyncio.sleep(0.005)
 
 
 def paths(server: WireServer) -> list[str]:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import auntil
 from timmy_core.router.chat import Message, Usage
 from timmy_core.router.providers import airllm, airllm_process
 
-from .airllm_house import Make, ask, doors, failure, foreign_libraries, pid, question, runs, until
+from .airllm_house import Make, ask, doors, failure, foreign_libraries, pid, question, runs
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ async def test_a_load_has_a_budget_and_leaves_no_process_behind(make: Make, monk
     monkeypatch.setattr(airllm_process, "_spawn", remember)
     error = await failure(ask(make("hanging", load_s=0.5), "hi"))
     assert (error.error_class, "load_s" in error.advice) == ("timeout", True)
-    await until(lambda: started and not runs(started[0]))
+    await auntil(lambda: started and not runs(started[0]))
 
 
 async def test_another_model_takes_the_place_of_the_first(make: Make, tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import auntil
 from timmy_core.errors import ProviderError
 from timmy_core.router.providers import ollama
 from timmy_core.router.providers.ollama import DEFAULT_CONTEXT_TOKENS, OllamaDoor
 from timmy_core.testing import Turn, WireServer
 from timmy_core.testing.ollama_host import OllamaModel
 
-from .ollama_house import ASK, HASTY, ask, body, both, failure, make, paths, until
+from .ollama_house import ASK, HASTY, ask, body, both, failure, make, paths
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ async def test_closing_ends_the_load(server: WireServer) -> None:
     door = make(server)
     await failure(door, HASTY)
     await door.close()
-    await until(lambda: server.ollama.aborted == ["tiny:latest"])
+    await auntil(lambda: server.ollama.aborted == ["tiny:latest"])
 
 
 async def test_a_load_has_a_budget_of_its_own(server: WireServer) -> None:
@@ -117,7 +118,7 @@ async def test_a_load_that_fails_is_told_to_who_waits(server: WireServer) -> Non
     server.ollama.load_s = 30
     door = make(server)
     waiting = asyncio.create_task(failure(door))
-    await until(lambda: server.ollama.loads)
+    await auntil(lambda: server.ollama.loads)
     await server.stop()
     assert (await waiting).error_class in ("connection_failed", "connection_refused")
     await door.close()
@@ -128,7 +129,7 @@ async def test_a_load_that_fails_while_nobody_waits_is_told_to_who_asks_next(ser
     door = make(server)
     assert (await failure(door, HASTY)).error_class == "model_loading"
     await server.stop()
-    await until(lambda: not door._loading.is_loading("tiny"))
+    await auntil(lambda: not door._loading.is_loading("tiny"))
     await server.start()
     server.ollama.load_s = 0
     assert (await failure(door)).error_class in ("connection_failed", "connection_refused")
@@ -255,5 +256,5 @@ async def test_a_pull_can_be_stopped_at_any_time_and_leaves_no_connection(door: 
         async for progress in told:
             if progress.completed_bytes:
                 break
-    await until(lambda: not server.open_connections)
+    await auntil(lambda: not server.open_connections)
     assert server.ollama.pulled == []

@@ -6,13 +6,13 @@ import asyncio
 import json
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.waiting import auntil
 from timmy_core import open_timmy
 from timmy_core.errors import ProviderError, SettingsError
 from timmy_core.router.build import TableDoors
@@ -237,16 +237,6 @@ def test_a_good_health_check_lifts_the_bar(home: Path, write: Callable[..., None
     asyncio.run(scenario())
 
 
-async def until(true: Callable[[], object], at_most_s: float = 5) -> float:
-    """Wait until something is true, and return for how long."""
-    began = time.monotonic()
-    for _ in range(int(at_most_s / 0.01)):
-        if true():
-            return time.monotonic() - began
-        await asyncio.sleep(0.01)
-    pytest.fail(f"it did not come true within {at_most_s} s")
-
-
 async def read(stream: AsyncIterator[Any], into: list[Any]) -> None:
     async for part in stream:
         into.append(part)  # noqa: PERF401 - somebody looks at the list meanwhile
@@ -262,9 +252,9 @@ async def test_a_stream_ends_well_on_its_old_door_and_the_next_call_takes_the_ne
             timmy.router.watch()
             parts: list[Any] = []
             reading = asyncio.create_task(read(timmy.router.stream(ASK), parts))
-            await until(lambda: parts)
+            await auntil(lambda: parts)
             write(table("one", new.base_url("openai")))
-            assert await until(lambda: told(timmy)) < 1.5
+            await auntil(lambda: told(timmy), within_s=3)
             assert not reading.done()
             assert (await timmy.router.chat(ASK)).text == "new"
             assert old.open_connections == 1
@@ -273,7 +263,7 @@ async def test_a_stream_ends_well_on_its_old_door_and_the_next_call_takes_the_ne
             assert parts[-1].answer.text == slow.text
             assert "".join(part.text for part in parts if isinstance(part, Delta)) == slow.text
             # The old door is closed once its last call has ended.
-            await until(lambda: old.open_connections == 0)
+            await auntil(lambda: old.open_connections == 0)
             assert new.open_connections == 1
 
 
@@ -282,11 +272,11 @@ async def test_closing_closes_a_replaced_door_that_is_still_in_use(home: Path, w
         write(table("one", old.base_url("openai")))
         timmy = open_timmy(home)
         reading = asyncio.create_task(read(timmy.router.stream(ASK), []))
-        await until(lambda: old.questions)
+        await auntil(lambda: old.questions)
         write(table("two"))
         await timmy.router.reload()
         await asyncio.to_thread(timmy.close)
-        await until(lambda: old.open_connections == 0)
+        await auntil(lambda: old.open_connections == 0)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from polars.testing import assert_frame_equal
 
+from tests.waiting import until
 from timmy_core import open_timmy
 from timmy_core.errors import QueryError, StoreClosedError, StoreError
 from timmy_core.events import archive as archive_module
@@ -53,13 +54,6 @@ def is_there(pid: int) -> bool:
         return False
     state = Path(f"/proc/{pid}/stat")
     return not (LINUX and state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
-
-
-def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
-    ends = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from timmy_core.alerts.model import Alert, Told
-from timmy_core.events.model import iso
+from timmy_core.clock import iso
 from timmy_core.settings_alerts import AlertSettings
 
 MENDED: Final = "mend url in [alerts]"

@@ -31,11 +31,10 @@ from timmy_core.backup.model import (
     Manifest,
     left_out,
 )
-from timmy_core.clock import new_id
+from timmy_core.clock import iso, new_id
 from timmy_core.errors import BackupError
 from timmy_core.events.events import Events
 from timmy_core.events.files import ASIDE, aside, make_folder, put_in_place, writing
-from timmy_core.events.model import iso
 from timmy_core.store.engine import Store
 from timmy_core.store.readers import Readers
 from timmy_core.store.snapshot import snapshot

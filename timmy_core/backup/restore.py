@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from timmy_core.errors import BackupError, HomeInUseError
 from timmy_core.events.files import sync_folder
 from timmy_core.events.log import EventLog
 from timmy_core.store.engine import Connection, Store
+from timmy_core.store.lock import take
 from timmy_core.store.snapshot import is_open
 
 _SHOWN: Final = 3
@@ -101,7 +101,7 @@ def _free(home: Path, *, over: bool) -> Iterator[None]:
         raise BackupError(message)
     fd = os.open(home / "serve.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        if not _locked(fd) or is_open(home / DATABASE):
+        if not take(fd) or is_open(home / DATABASE):
             message = f"the home {home} is in use; end `timmy up` and all that has it open, then try again"
             raise HomeInUseError(message)
         yield
@@ -124,7 +124,7 @@ def _beside(home: Path) -> Iterator[Path]:
         message = f"{home.parent} cannot be written: {error.strerror}; give yourself the rights, or name another home"
         raise BackupError(message) from error
     try:
-        _locked(fd)
+        take(fd)
         yield staging
         sync_folder(home.parent)
     finally:
@@ -136,15 +136,7 @@ def _remove_unless_held(folder: Path) -> None:
     """Remove what a restore left that was cut short; the kernel let go of it when its process died."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if _locked(fd):
+        if take(fd):
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(fd)
-
-
-def _locked(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -13,9 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from timmy_core.cli import agent_run
-from timmy_core.cli.console import Home, err, out
-from timmy_core.cli.ledger_shown import age, plain
+from timmy_core.cli.console import Home, Json, err, out
+from timmy_core.cli.shown import age
 from timmy_core.errors import SwarmError
+from timmy_core.plain import plain
 from timmy_core.timmy import open_timmy
 
 app = typer.Typer(no_args_is_help=True, help="Agents of the swarm: register, list, give tokens, run one.")
@@ -60,7 +61,7 @@ def register(
 @app.command("list")
 def list_(
     all_: Annotated[bool, typer.Option("--all", help="Also those that left.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    json_: Json = False,
     home: Home = None,
 ) -> None:
     """Print the agents. The home's own join with their first task."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -10,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from timmy_core.alerts.model import Alert
-from timmy_core.cli.console import Home, err, out
-from timmy_core.events.model import iso
+from timmy_core.cli.console import Home, Json, err, out
+from timmy_core.cli.shown import print_json
 from timmy_core.timmy import open_timmy
 
 app = typer.Typer(help="What needs a person's eye.", no_args_is_help=True)
@@ -23,7 +22,7 @@ _TONES = {"error": "red", "warning": "yellow"}
 def list_(
     all_: Annotated[bool, typer.Option("--all", help="Also what is over.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Json = False,
     home: Home = None,
 ) -> None:
     """Show the alerts, the newest first; exit status 0 whether there are any or not."""
@@ -31,8 +30,7 @@ def list_(
         found = timmy.alerts.list(limit) if all_ else timmy.alerts.open()[:limit]
         delivery = timmy.alerts.delivery()
     if as_json:
-        for alert in found:
-            print(json.dumps(_plain(alert), ensure_ascii=False))
+        print_json(*found)
         return
     if found:
         out.print(_table(found))
@@ -48,19 +46,6 @@ def send_test(home: Home = None) -> None:
     with open_timmy(home) as timmy:
         timmy.alerts.test()
     out.print("[green]✓[/] it was taken")
-
-
-def _plain(alert: Alert) -> dict[str, str | None]:
-    return {
-        "id": alert.id,
-        "rule": alert.rule,
-        "subject": alert.subject,
-        "severity": alert.severity,
-        "message": alert.message,
-        "path": alert.path,
-        "raised_at": iso(alert.raised_at),
-        "resolved_at": None if alert.resolved_at is None else iso(alert.resolved_at),
-    }
 
 
 def _table(found: list[Alert]) -> Table:

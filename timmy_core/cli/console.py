@@ -1,4 +1,4 @@
-"""What every subcommand shares: the two consoles and the option that names the home."""
+"""What every subcommand shares: the two consoles, and the options that many have."""
 
 from __future__ import annotations
 
@@ -22,3 +22,4 @@ Home = Annotated[
     Path | None,
     typer.Option("--home", help="The folder of timmy.toml and the store; TIMMY_HOME otherwise.", show_default=False),
 ]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]

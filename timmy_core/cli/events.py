@@ -11,23 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from timmy_core.cli import archive
-from timmy_core.cli.console import Home, err, out
-from timmy_core.cli.filters import (
-    Agent,
-    Family,
-    Json,
-    Provider,
-    Since,
-    Source,
-    Task,
-    Text,
-    Trace,
-    Type,
-    Until,
-    wanted_of,
-)
+from timmy_core.cli.console import Home, Json, err, out
+from timmy_core.cli.filters import Agent, Family, Provider, Since, Source, Task, Text, Trace, Type, Until, wanted_of
+from timmy_core.clock import iso
 from timmy_core.events.feed import as_json
-from timmy_core.events.model import EVENT_TYPES, Event, iso
+from timmy_core.events.model import EVENT_TYPES, Event
 from timmy_core.timmy import open_timmy
 
 app = typer.Typer(help="The event log: look into it, prove it, archive it, move it.", no_args_is_help=True)

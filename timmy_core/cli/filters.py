@@ -11,7 +11,6 @@ import typer
 from timmy_core.errors import EventError
 from timmy_core.events.wanted import Wanted, read_moment
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Type = Annotated[str | None, typer.Option("--type", help="Only this type, such as llm.failed.", show_default=False)]
 Family = Annotated[str | None, typer.Option(help="Only this family, such as llm.", show_default=False)]
 Source = Annotated[str | None, typer.Option(help="Only what this wrote.", show_default=False)]

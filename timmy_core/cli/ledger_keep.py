@@ -9,9 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from timmy_core.cli import ledger_export
-from timmy_core.cli.console import Home, err, out
-from timmy_core.cli.ledger_shown import Json, confirm, msat_of, print_json, when
+from timmy_core.cli.console import Home, Json, err, out
+from timmy_core.cli.ledger_shown import msat_of
 from timmy_core.cli.memory_shown import By, Yes, asker
+from timmy_core.cli.shown import confirm, print_json, when
 from timmy_core.errors import LedgerError
 from timmy_core.ledger.findings import Finding
 from timmy_core.ledger.model import PERIODS, Budget

@@ -8,19 +8,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from timmy_core.cli.console import Home, err, out
+from timmy_core.cli.console import Home, Json, err, out
 from timmy_core.cli.filters import Since, Until, moment
-from timmy_core.cli.ledger_shown import (
-    AsOf,
-    Json,
-    OfNode,
-    print_json,
-    show,
-    show_balance,
-    show_book,
-    table_of,
-    when,
-)
+from timmy_core.cli.ledger_shown import AsOf, OfNode, plain_entry, show, show_balance, show_book, table_of
+from timmy_core.cli.shown import print_json, when
 from timmy_core.errors import LedgerError
 from timmy_core.ledger.model import Direction, Payment, Sum
 from timmy_core.ledger.money import words
@@ -84,7 +75,7 @@ def list_(
             text=text, since=moment(since), until=moment(until), cursor=cursor, limit=limit,
         )  # fmt: skip
     if as_json:
-        print_json(*page.entries)
+        print_json(*map(plain_entry, page.entries))
     elif page.entries:
         out.print(table_of(page.entries))
     else:
@@ -106,7 +97,7 @@ def show_one(
             postings = timmy.ledger.postings(one.id)
             attempts = timmy.ledger.attempts(one.id) if isinstance(one, Payment) else []
             if as_json:
-                print_json({"entry": one, "postings": postings, "attempts": attempts})
+                print_json({"entry": plain_entry(one), "postings": postings, "attempts": attempts})
                 continue
             show(one)
             show_book(postings, attempts)

@@ -8,21 +8,9 @@ from typing import Annotated, cast
 import typer
 from rich.markup import escape
 
-from timmy_core.cli.console import Home, err, out
-from timmy_core.cli.ledger_shown import (
-    Agent,
-    Json,
-    Key,
-    Node,
-    Task,
-    Trace,
-    confirm,
-    msat_of,
-    print_json,
-    print_pairs,
-    show,
-    when,
-)
+from timmy_core.cli.console import Home, Json, err, out
+from timmy_core.cli.ledger_shown import Agent, Key, Node, Task, Trace, msat_of, plain_entry, show
+from timmy_core.cli.shown import confirm, print_json, print_pairs, when
 from timmy_core.errors import LedgerError
 from timmy_core.ledger.model import Invoice
 from timmy_core.ledger.money import words
@@ -74,7 +62,7 @@ def invoice(
             err.print(f"[dim]waiting at most {wait:g} s for it to be paid[/]")
         made = cast("Invoice", timmy.payments.wait_settled(made, timeout_s=wait))
     if as_json:
-        print_json(made)
+        print_json(plain_entry(made))
     else:
         out.print(f"[green]✓[/] paid: {words(made.received_msat or 0)}" if made.status == "settled" else made.status)
     if made.status != "settled":
@@ -130,7 +118,7 @@ def pay(
             task_id=task, trace_id=trace, node=node, idempotency_key=key, wait_s=wait,
         )  # fmt: skip
     if as_json:
-        print_json(paid)
+        print_json(plain_entry(paid))
     elif paid.status == "settled":
         fee = words(paid.fee_msat or 0)
         out.print(f"[green]✓[/] paid {words(paid.amount_msat)}, and {fee} of fees  [dim]{paid.id}[/]")
@@ -148,7 +136,7 @@ def _read(bolt11: str) -> str:
 
 def _print_invoice(made: Invoice, *, qr: bool, as_json: bool) -> None:
     if as_json:
-        print_json(made)
+        print_json(plain_entry(made))
         return
     show(made)
     if qr:

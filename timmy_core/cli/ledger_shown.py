@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from timmy_core.cli.console import err, out
-from timmy_core.events.model import iso
+from timmy_core.cli.console import out
+from timmy_core.cli.shown import print_pairs, when
 from timmy_core.ledger.model import Attempt, Balance, Entry, Invoice, Payment, Transfer
 from timmy_core.ledger.money import Msat, words
+from timmy_core.plain import plain
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Node = Annotated[str | None, typer.Option(help="The node; the default one otherwise.", show_default=False)]
 OfNode = Annotated[str | None, typer.Option("--node", help="Only of this node.", show_default=False)]
 Agent = Annotated[str | None, typer.Option(help="The agent that it is for.", show_default=False)]
@@ -44,41 +41,9 @@ def msat_of(sats: str | None) -> int | None:
     return None if sats is None else int(Msat.from_sats(sats))
 
 
-def plain(value: Any) -> Any:
-    """Return plain data: dataclasses become objects, times ISO 8601."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        found = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        shown = {name: getattr(value, name) for name in ("direction", "shown") if isinstance(value, Invoice | Payment)}
-        return shown | found
-    if isinstance(value, datetime):
-        return iso(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    return value
-
-
-def print_json(*values: Any) -> None:
-    """Print one JSON object a line."""
-    for value in values:
-        print(json.dumps(plain(value), ensure_ascii=False))
-
-
-def when(moment: datetime | None) -> str:
-    """Return a moment in the zone of this machine, to the minute."""
-    return "–" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M}"
-
-
-def age(moment: datetime, now: datetime | None = None) -> str:
-    """Return how long ago something was: `41 s`, `3 min`, `2 h`, `5 d`."""
-    seconds = max(0, round(((now or datetime.now(UTC)) - moment).total_seconds()))
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
+def plain_entry(one: Entry) -> dict[str, Any]:
+    """Return an entry as plain data, with its direction and the state that a person reads."""
+    return {"direction": one.direction, "shown": one.shown, **plain(one)}
 
 
 def shown(one: Entry) -> str:
@@ -137,14 +102,6 @@ def show(one: Entry) -> None:
     print_pairs(pairs)
 
 
-def print_pairs(pairs: Sequence[tuple[str, str | None]]) -> None:
-    """Print names and values, those that there are."""
-    given = [(name, value) for name, value in pairs if value]
-    width = max((len(name) for name, _ in given), default=0)
-    for name, value in given:
-        out.print(f"  [dim]{name:<{width}}[/]  {escape(value)}", soft_wrap=True)
-
-
 def show_book(postings: Sequence[Transfer], attempts: Sequence[Attempt]) -> None:
     """Print an entry's lines in the book, and how often it was tried."""
     if postings:
@@ -173,10 +130,3 @@ def show_balance(balance: Balance, *, play: bool) -> None:
             ("to go out", words(balance.pending_outgoing_msat)),
         ]
     )
-
-
-def confirm(question: str) -> None:
-    """Ask, and stop with status 1 unless the answer is yes."""
-    if not typer.confirm(question, default=False, err=True):
-        err.print("nothing was changed")
-        raise typer.Exit(1)

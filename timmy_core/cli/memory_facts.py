@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from timmy_core.cli.console import Home, err, out
+from timmy_core.cli.console import Home, Json, err, out
 from timmy_core.cli.filters import Since, Until, moment
 from timmy_core.cli.memory_shown import (
     Agent,
     By,
-    Json,
     Key,
     Kind,
     Scope,

@@ -12,7 +12,6 @@ from timmy_core.cli.console import err, out
 from timmy_core.errors import EntryError
 from timmy_core.memory.model import KINDS, Entry
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Kind = Annotated[str | None, typer.Option(help="Only conversation, fact or document.", show_default=False)]
 Agent = Annotated[str | None, typer.Option(help="Only of this agent.", show_default=False)]
 Session = Annotated[str | None, typer.Option(help="Only of this session.", show_default=False)]

@@ -11,9 +11,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from timmy_core.cli.console import Home, err, out
-from timmy_core.cli.ledger_shown import age, plain, print_pairs, when
+from timmy_core.cli.console import Home, Json, err, out
+from timmy_core.cli.shown import age, print_pairs, when
 from timmy_core.errors import TaskNotFoundError
+from timmy_core.plain import plain
 from timmy_core.swarm.coordinator import Swarm
 from timmy_core.swarm.model import OPEN, Task
 from timmy_core.timmy import open_timmy
@@ -21,7 +22,6 @@ from timmy_core.timmy import open_timmy
 app = typer.Typer(no_args_is_help=True, help="Tasks that agents bid for: post, look, cancel.")
 
 Id = Annotated[str, typer.Argument(help="The task: its id, or how it begins or ends.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 _TONES: Final = {
     "bidding": "yellow", "assigned": "blue", "working": "blue", "completed": "green", "failed": "red",

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from timmy_core.cli.console import Home, err, out
-from timmy_core.cli.ledger_shown import confirm
-from timmy_core.cli.upgrades_shown import By, Id, Json, PinFile, as_json, find, me, pin_of, show, state_of, telling
+from timmy_core.cli.console import Home, Json, err, out
+from timmy_core.cli.shown import confirm
+from timmy_core.cli.upgrades_shown import By, Id, PinFile, as_json, find, me, pin_of, show, state_of, telling
 from timmy_core.timmy import open_timmy
 from timmy_core.upgrades.model import Proposal
 

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from timmy_core.cli.console import Home, err, out
+from timmy_core.cli.console import Home, Json, err, out
 from timmy_core.cli.upgrades_shown import (
     By,
     Id,
-    Json,
     as_json,
     find,
     me,

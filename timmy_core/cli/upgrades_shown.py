@@ -17,9 +17,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from timmy_core.cli.console import err, out
-from timmy_core.cli.ledger_shown import age, plain, print_pairs, when
+from timmy_core.cli.shown import age, print_pairs, when
 from timmy_core.errors import ProposalNotFoundError, UpgradeError
 from timmy_core.events.model import Event
+from timmy_core.plain import plain
 from timmy_core.upgrades.model import Diff, Proposal, Run, TestResult
 from timmy_core.upgrades.model import Progress as Told
 from timmy_core.upgrades.queue import Upgrades
@@ -35,7 +36,6 @@ PinFile = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 _TONES: Final = {
     "proposed": "yellow", "approved": "blue", "applied": "green", "rejected": "dim", "expired": "dim", "failed": "red",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import time
 from collections.abc import Collection, Iterator
 from dataclasses import fields, replace
 from itertools import chain
@@ -33,6 +31,7 @@ from timmy_core.events.segment import (
     without_data,
 )  # fmt: skip
 from timmy_core.store.engine import Connection, Store
+from timmy_core.store.lock import take
 
 if TYPE_CHECKING:
     from timmy_core.events.log import EventLog
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 SEGMENT: int = 500_000  # events in a segment
 BATCH: Final = 5_000  # events in one read; short, so that the write-ahead log can be emptied between two
 PATIENCE_S: Final = 600.0
-_POLL_S: Final = 0.02
 
 _ROW: Final = ", ".join(ROW)
 
@@ -72,12 +70,9 @@ class Archive:
         with writing(self.folder):
             fd = os.open(self.folder / "seal.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            deadline = time.monotonic() + patience_s
-            while not _locked(fd):
-                if time.monotonic() >= deadline:
-                    message = f"another process seals, prunes or redacts in {self.folder}; try again when it is done"
-                    raise StoreBusyError(message)
-                time.sleep(_POLL_S)
+            if not take(fd, patience_s):
+                message = f"another process seals, prunes or redacts in {self.folder}; try again when it is done"
+                raise StoreBusyError(message)
             yield
         finally:
             os.close(fd)
@@ -318,14 +313,6 @@ class Archive:
         except StoreError as error:
             return replace(found, message=f"{found.message}; {error}")
         return None
-
-
-def _locked(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sealed_event(segment: Segment) -> NewEvent:

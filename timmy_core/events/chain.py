@@ -36,15 +36,20 @@ def hash_data(salt: bytes, data_json: str) -> bytes:
 
 def hash_event(previous: bytes, seq: int, ts_us: int, v: int, texts: Sequence[str | None], data_hash: bytes) -> bytes:
     """Return the 32-byte hash of an event; `texts` are id, type, source, task, agent and trace, in this order."""
-    parts = [previous, _NUMBERS.pack(seq, ts_us, v)]
+    parts = (previous, _NUMBERS.pack(seq, ts_us, v), packed(texts), data_hash)
+    return hashlib.blake2b(b"".join(parts), digest_size=32).digest()
+
+
+def packed(texts: Sequence[str | None]) -> bytes:
+    """Return texts as a chain covers them: each its length in 4 bytes, then UTF-8; ff ff ff ff where it is absent."""
+    parts: list[bytes] = []
     for text in texts:
         if text is None:
             parts.append(_ABSENT)
         else:
             raw = text.encode()
             parts += (_LENGTH.pack(len(raw)), raw)
-    parts.append(data_hash)
-    return hashlib.blake2b(b"".join(parts), digest_size=32).digest()
+    return b"".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

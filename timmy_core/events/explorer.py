@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from timmy_core.clock import Clock, SystemClock, from_us, to_us
+from timmy_core.clock import Clock, SystemClock, from_us, iso, to_us
 from timmy_core.events.log import EventLog
-from timmy_core.events.model import Event, iso
+from timmy_core.events.model import Event
 from timmy_core.events.transfer import matching, write_events
 from timmy_core.events.wanted import Wanted, provider_of
 from timmy_core.store.duck import literal

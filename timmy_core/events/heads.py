@@ -24,12 +24,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from timmy_core.clock import Clock, SystemClock
+from timmy_core.clock import Clock, SystemClock, iso
 from timmy_core.errors import EventError
 from timmy_core.events import merkle
 from timmy_core.events.files import write_whole, writing
 from timmy_core.events.findings import Finding
-from timmy_core.events.model import iso
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -8,10 +8,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
-from timmy_core.clock import new_id, to_us
+from timmy_core.clock import iso, new_id, to_us
 from timmy_core.errors import EventDataError, UnknownEventTypeError
 
 VERSION: Final = 1
@@ -187,11 +187,6 @@ class Prepared:
     trace_id: str | None
     data_json: str
     ts_us: int | None
-
-
-def iso(moment: datetime) -> str:
-    """Return an aware moment as ISO 8601 in UTC, with microseconds and a Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def families() -> tuple[str, ...]:

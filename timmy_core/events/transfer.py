@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal, get_args
 
+from timmy_core.clock import iso
 from timmy_core.errors import EventDataError, EventError
 from timmy_core.events.feed import as_json
 from timmy_core.events.log import EventLog
-from timmy_core.events.model import EVENT_TYPES, MAX_FIELD_CHARS, OWN_PREFIX, Event, NewEvent, iso, prepare
+from timmy_core.events.model import EVENT_TYPES, MAX_FIELD_CHARS, OWN_PREFIX, Event, NewEvent, prepare
 from timmy_core.events.wanted import Wanted
 from timmy_core.store.foreign import is_sqlite, read_table
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from timmy_core.clock import iso
 from timmy_core.errors import EventError
-from timmy_core.events.model import Event, iso
+from timmy_core.events.model import Event
 
 # Where an event says who answered, the newer name first.
 PROVIDER_KEYS: Final = ("gen_ai.provider.name", "provider")

@@ -19,23 +19,16 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
+from timmy_core.events.chain import packed
+
 GENESIS: Final = bytes(32)
 
 _NUMBERS: Final = struct.Struct(">QQQQQ")
-_LENGTH: Final = struct.Struct(">I")
-_ABSENT: Final = b"\xff\xff\xff\xff"
 
 
 def hash_transfer(previous: bytes, numbers: tuple[int, int, int, int, int], texts: Sequence[str | None]) -> bytes:
     """Return the 32-byte hash of a transfer; numbers and texts in the order above."""
-    parts = [previous, _NUMBERS.pack(*numbers)]
-    for text in texts:
-        if text is None:
-            parts.append(_ABSENT)
-        else:
-            raw = text.encode()
-            parts += (_LENGTH.pack(len(raw)), raw)
-    return hashlib.blake2b(b"".join(parts), digest_size=32).digest()
+    return hashlib.blake2b(previous + _NUMBERS.pack(*numbers) + packed(texts), digest_size=32).digest()
 
 
 def head(seq: int, chained: bytes) -> str:

@@ -6,9 +6,8 @@ import dataclasses
 from datetime import datetime
 from typing import Any, Final
 
-from timmy_core.clock import Clock, new_id, to_us
+from timmy_core.clock import Clock, iso, new_id, to_us
 from timmy_core.errors import EntryStateError, IdempotencyConflictError, LedgerError
-from timmy_core.events.model import iso
 from timmy_core.ledger import accounts
 from timmy_core.ledger.book import Book, Posting
 from timmy_core.ledger.checks import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -29,6 +28,7 @@ from timmy_core.memory.embedding_rows import (
     take_over,
 )
 from timmy_core.store.engine import Store
+from timmy_core.store.lock import take
 
 if TYPE_CHECKING:
     from timmy_core.memory.embed import Floats
@@ -189,13 +189,10 @@ class EmbeddingWorker:
     def _locked(self, lock: int) -> bool:
         """Wait for the lock, which another process may hold as long as it lives; False at the end."""
         while not self._stop.is_set():
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._say("elsewhere")
-                self._stop.wait(_LOOK_S)
-            else:
+            if take(lock):
                 return True
+            self._say("elsewhere")
+            self._stop.wait(_LOOK_S)
         return False
 
     def _catch_up(self, opened: Opened, cursor: Cursor) -> Cursor:

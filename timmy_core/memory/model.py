@@ -75,7 +75,7 @@ class Entry:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the entry as JSON can carry it; times are ISO 8601 in UTC."""
-        from timmy_core.events.model import iso
+        from timmy_core.clock import iso
 
         names = self.__dataclass_fields__
         values = {name: getattr(self, name) for name in names}

@@ -7,7 +7,6 @@ weights mapped into their memory.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import IO, Final, Literal
 
 from timmy_core.errors import ModelFilesError
+from timmy_core.store.lock import take
 
 WEIGHTS: Final = "model.safetensors"
 TOKENIZER: Final = "tokenizer.json"
@@ -170,11 +170,9 @@ class ModelFolder:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self.models / f".{self.spec.name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not take(lock):
                 message = f"another process installs {self.spec.name} already; wait for it"
-                raise ModelFilesError(message) from None
+                raise ModelFilesError(message)
             with _said(folder):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # who held the lock before may have taken it
                 yield folder

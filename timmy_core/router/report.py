@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, get_args
 
-from timmy_core.clock import to_us
+from timmy_core.clock import iso, to_us
 from timmy_core.errors import RouterError
 from timmy_core.events.log import MAX_LIST, EventLog
-from timmy_core.events.model import Event, iso
+from timmy_core.events.model import Event
 from timmy_core.router.tallies import By, Key, Tallies, Tally
 from timmy_core.store.engine import Store
 

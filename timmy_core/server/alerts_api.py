@@ -9,9 +9,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
+from timmy_core.plain import plain
 from timmy_core.server.gate import API
 from timmy_core.server.query import LIST_AT_MOST, NoParams, Params, read_query
-from timmy_core.server.replies import json_reply, jsonable
+from timmy_core.server.replies import json_reply
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -47,7 +48,7 @@ class AlertsApi:
     def _look(self, params: AlertsParams) -> dict[str, Any]:
         alerts = self._timmy.alerts
         found = alerts.open()[: params.limit] if params.open else alerts.list(params.limit)
-        return {"alerts": jsonable(found), "delivery": jsonable(alerts.delivery())}
+        return {"alerts": plain(found), "delivery": plain(alerts.delivery())}
 
     async def test(self, request: Request) -> Response:
         """Send a message that says that it is a test."""

@@ -10,13 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from timmy_core.plain import plain
 from timmy_core.server.alerts_api import AlertsApi
 from timmy_core.server.errors import ApiError
 from timmy_core.server.gate import API, TOKEN_HEADER
 from timmy_core.server.ledger_api import LedgerApi
 from timmy_core.server.memory_api import MemoryApi
 from timmy_core.server.query import AskBody, EventsParams, NoParams, read_body, read_query
-from timmy_core.server.replies import json_reply, jsonable, unless_gone
+from timmy_core.server.replies import json_reply, unless_gone
 from timmy_core.server.router_api import RouterApi
 from timmy_core.server.swarm_agent_api import AgentApi
 from timmy_core.server.swarm_api import SwarmApi
@@ -93,7 +94,7 @@ class Api:
             request,
             self._timmy.ask(body.text, session=body.session, local_only=body.local_only, memory=body.memory),
         )
-        return json_reply(jsonable(answer))
+        return json_reply(plain(answer))
 
     async def unknown(self, request: Request) -> Response:
         """Anything else under `/api/v1`."""

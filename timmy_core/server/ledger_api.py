@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from timmy_core.ledger.export.formats import export_bytes, file_name, format_of
 from timmy_core.ledger.model import Entry, Payment
+from timmy_core.plain import plain
 from timmy_core.server.gate import API
 from timmy_core.server.ledger_query import (
     AccountsParams,
@@ -29,7 +30,7 @@ from timmy_core.server.ledger_query import (
     StatsParams,
 )
 from timmy_core.server.query import NoParams, read_body, read_query
-from timmy_core.server.replies import UNSTORED, json_reply, jsonable
+from timmy_core.server.replies import UNSTORED, json_reply
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -79,7 +80,7 @@ class LedgerApi:
         """What came in, went out, is pending and is left; now, or as it was at a moment."""
         params = read_query(request, BalanceParams)
         balance = self._timmy.ledger.balance
-        return json_reply(jsonable(await run_in_threadpool(lambda: balance(params.node, as_of=params.as_of))))
+        return json_reply(plain(await run_in_threadpool(lambda: balance(params.node, as_of=params.as_of))))
 
     async def entries(self, request: Request) -> Response:
         """Invoices and payments, the newest first; `next` is the `cursor` of the next page."""
@@ -96,7 +97,7 @@ class LedgerApi:
         def read() -> dict[str, Any]:
             one = ledger.get(key)
             attempts = ledger.attempts(key) if isinstance(one, Payment) else []
-            return {**entry_dict(one), "postings": jsonable(ledger.postings(key)), "tries": jsonable(attempts)}
+            return {**entry_dict(one), "postings": plain(ledger.postings(key)), "tries": plain(attempts)}
 
         return json_reply(await run_in_threadpool(read))
 
@@ -104,24 +105,24 @@ class LedgerApi:
         """Every account with its totals; now, or as they were at a moment."""
         params = read_query(request, AccountsParams)
         found = await run_in_threadpool(lambda: self._timmy.ledger.accounts(as_of=params.as_of))
-        return json_reply({"accounts": [{**jsonable(one), "balance_msat": one.balance_msat} for one in found]})
+        return json_reply({"accounts": [{**plain(one), "balance_msat": one.balance_msat} for one in found]})
 
     async def statement(self, request: Request) -> Response:
         """The lines of one account with the balance after each; `cursor` continues it."""
         params = read_query(request, StatementParams).model_dump()
         account = params.pop("account")
-        return json_reply(jsonable(await run_in_threadpool(lambda: self._timmy.ledger.statement(account, **params))))
+        return json_reply(plain(await run_in_threadpool(lambda: self._timmy.ledger.statement(account, **params))))
 
     async def stats(self, request: Request) -> Response:
         """What settled in a number of days, by day, agent, task and source."""
         params = read_query(request, StatsParams)
-        return json_reply(jsonable(await run_in_threadpool(lambda: self._timmy.ledger.stats(params.days))))
+        return json_reply(plain(await run_in_threadpool(lambda: self._timmy.ledger.stats(params.days))))
 
     async def budgets(self, request: Request) -> Response:
         """What agents may spend, and what they have spent."""
         params = read_query(request, LedgerBudgetsParams)
         found = await run_in_threadpool(lambda: self._timmy.ledger.budgets(params.at))
-        return json_reply({"budgets": [{**jsonable(one), "left_msat": one.left_msat} for one in found]})
+        return json_reply({"budgets": [{**plain(one), "left_msat": one.left_msat} for one in found]})
 
     async def findings(self, request: Request) -> Response:
         """What ledger and node do not agree on."""
@@ -130,19 +131,19 @@ class LedgerApi:
         found = await run_in_threadpool(
             lambda: findings(open=_WHICH[params.which], node=params.node, limit=params.limit)
         )
-        return json_reply({"findings": jsonable(found)})
+        return json_reply({"findings": plain(found)})
 
     async def nodes(self, request: Request) -> Response:
         """The nodes, and how the serving process follows each; none of them is asked."""
         read_query(request, NoParams)
         payments = self._timmy.payments
-        return json_reply({"nodes": jsonable(payments.nodes()), "watching": jsonable(payments.watching())})
+        return json_reply({"nodes": plain(payments.nodes()), "watching": plain(payments.watching())})
 
     async def verify(self, request: Request) -> Response:
         """Check every line of the book."""
         read_query(request, NoParams)
         found = await run_in_threadpool(self._timmy.ledger.verify)
-        return json_reply({"ok": found.ok, **jsonable(found)})
+        return json_reply({"ok": found.ok, **plain(found)})
 
     async def export(self, request: Request) -> Response:
         """The books as a file."""
@@ -165,7 +166,7 @@ class LedgerApi:
         """Say what an invoice says, and why it could not be paid from here."""
         given = (await read_body(request, DecodeBody)).model_dump()
         bolt11 = given.pop("bolt11")
-        return json_reply(jsonable(await run_in_threadpool(lambda: self._timmy.payments.decode(bolt11, **given))))
+        return json_reply(plain(await run_in_threadpool(lambda: self._timmy.payments.decode(bolt11, **given))))
 
     async def pay(self, request: Request) -> Response:
         """Pay an invoice, and say what became of it; `shown` may still be `pending`."""
@@ -177,23 +178,23 @@ class LedgerApi:
         """Compare the book with a node; without `dry_run` write down what is missing."""
         body = await read_body(request, ReconcileBody)
         report = await self._timmy.payments.areconcile(body.node, dry_run=body.dry_run, by=body.by)
-        return json_reply(jsonable(report))
+        return json_reply(plain(report))
 
     async def set_budget(self, request: Request) -> Response:
         """Set what an agent may spend; null takes the limit away."""
         body = await read_body(request, BudgetBody)
         put = self._timmy.ledger.set_budget
         return json_reply(
-            jsonable(await run_in_threadpool(lambda: put(body.agent_id, body.period, body.limit_msat, by=body.by)))
+            plain(await run_in_threadpool(lambda: put(body.agent_id, body.period, body.limit_msat, by=body.by)))
         )
 
     async def resolve(self, request: Request) -> Response:
         """Take note that a finding is settled."""
         body = await read_body(request, DecideBody)
         key: str = request.path_params["key"]
-        return json_reply(jsonable(await run_in_threadpool(lambda: self._timmy.payments.resolve(key, by=body.by))))
+        return json_reply(plain(await run_in_threadpool(lambda: self._timmy.payments.resolve(key, by=body.by))))
 
 
 def entry_dict(one: Entry) -> dict[str, Any]:
     """Return an invoice or a payment as JSON can carry it."""
-    return {"direction": one.direction, "shown": one.shown, **jsonable(one)}
+    return {"direction": one.direction, "shown": one.shown, **plain(one)}

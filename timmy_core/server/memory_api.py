@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from timmy_core.memory.report import match_dict, status_of
+from timmy_core.plain import plain
 from timmy_core.server.errors import ApiError
 from timmy_core.server.gate import API
 from timmy_core.server.memory_query import (
@@ -24,7 +25,7 @@ from timmy_core.server.memory_query import (
     SwitchBody,
 )
 from timmy_core.server.query import NoParams, read_body, read_query
-from timmy_core.server.replies import json_reply, jsonable
+from timmy_core.server.replies import json_reply
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -166,7 +167,7 @@ class MemoryApi:
             return {"entries": memory.count(**chosen), "some": [entry.as_dict() for entry in some]}
 
         def forget() -> dict[str, Any]:
-            return dict(jsonable(memory.forget(where=chosen, reason=body.reason, by=body.by)))
+            return dict(plain(memory.forget(where=chosen, reason=body.reason, by=body.by)))
 
         return json_reply(await run_in_threadpool(preview if body.preview else forget))
 
@@ -176,20 +177,20 @@ class MemoryApi:
         """The sessions that somebody switched, and how all others stand."""
         read_query(request, NoParams)
         found = await run_in_threadpool(self._timmy.switches.all)
-        return json_reply({"default": self._timmy.settings.memory.recall, "sessions": jsonable(found)})
+        return json_reply({"default": self._timmy.settings.memory.recall, "sessions": plain(found)})
 
     async def session(self, request: Request) -> Response:
         """Whether one session uses memory."""
         read_query(request, NoParams)
         name: str = request.path_params["session"]
-        return json_reply(jsonable(await run_in_threadpool(lambda: self._timmy.switches.get(name))))
+        return json_reply(plain(await run_in_threadpool(lambda: self._timmy.switches.get(name))))
 
     async def switch(self, request: Request) -> Response:
         """Switch memory on or off for one session."""
         body = await read_body(request, SwitchBody)
         name: str = request.path_params["session"]
         put = self._timmy.switches.put
-        return json_reply(jsonable(await run_in_threadpool(lambda: put(name, body.enabled, by=body.by))))
+        return json_reply(plain(await run_in_threadpool(lambda: put(name, body.enabled, by=body.by))))
 
 
 def _key(request: Request) -> int | str:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import Coroutine
-from datetime import UTC, datetime
-from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.exceptions import HTTPException
@@ -20,21 +16,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 UNSTORED = {"Cache-Control": "no-store"}
 _CLIENT_GONE = 499  # what proxies write in their logs; nobody is there to read it
-
-
-def jsonable(value: Any) -> Any:
-    """Return plain data: dataclasses become objects, times ISO 8601 in UTC with a Z, bytes hexadecimal."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    if isinstance(value, dict):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, frozenset)):
-        return [jsonable(item) for item in (sorted(value) if isinstance(value, frozenset) else value)]
-    if isinstance(value, (Decimal, Path, bytes)):
-        return value.hex() if isinstance(value, bytes) else str(value)
-    return value
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from timmy_core.errors import RouterError, TimmyError
+from timmy_core.plain import plain
 from timmy_core.router.chat import Delta, Done, StreamPart, Switch, ToolCall
 from timmy_core.server.errors import ApiError, kind_of
 from timmy_core.server.gate import API
@@ -24,7 +25,7 @@ from timmy_core.server.query import (
     read_body,
     read_query,
 )
-from timmy_core.server.replies import UNSTORED, json_reply, jsonable, unless_gone
+from timmy_core.server.replies import UNSTORED, json_reply, unless_gone
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -66,7 +67,7 @@ class RouterApi:
         read_query(request, NoParams)
         router = self._timmy.router
         found = await run_in_threadpool(router.status)
-        return json_reply({"providers": jsonable(found), "problem": jsonable(router.config().problem)})
+        return json_reply({"providers": plain(found), "problem": plain(router.config().problem)})
 
     async def metrics(self, request: Request) -> Response:
         """What the providers did in a time, one line a model, provider or agent; and what is left of the budgets."""
@@ -77,18 +78,18 @@ class RouterApi:
         except RouterError as error:
             raise ApiError(400, str(error)) from None
         budgets = await run_in_threadpool(router.budgets)
-        left = [{**jsonable(budget), "left_microusd": budget.left_microusd} for budget in budgets]
+        left = [{**plain(budget), "left_microusd": budget.left_microusd} for budget in budgets]
         return json_reply({**report.as_dict(), "budgets": left})
 
     async def providers(self, request: Request) -> Response:
         """What every provider is, and how it was steered; without any number."""
         read_query(request, NoParams)
-        return json_reply({"providers": jsonable(await run_in_threadpool(self._timmy.router.providers))})
+        return json_reply({"providers": plain(await run_in_threadpool(self._timmy.router.providers))})
 
     async def config(self, request: Request) -> Response:
         """The configuration in force, without any secret, and what is wrong with the file."""
         read_query(request, NoParams)
-        return json_reply(jsonable(await run_in_threadpool(self._timmy.router.config)))
+        return json_reply(plain(await run_in_threadpool(self._timmy.router.config)))
 
     # Asking --------------------------------------------------------------------------------------------------
 
@@ -104,14 +105,14 @@ class RouterApi:
             answer = await unless_gone(request, self._timmy.router.chat(messages, **given))
         except ValueError as error:
             raise ApiError(422, str(error)) from None
-        return json_reply(jsonable(answer))
+        return json_reply(plain(answer))
 
     async def health_check(self, request: Request) -> Response:
         """Ask every provider, or one, whether it would answer."""
         body = await read_body(request, HealthCheckBody)
         work = self._timmy.router.test(body.name, timeout_s=body.timeout_s)
         results = await unless_gone(request, work)
-        return json_reply({"results": [{"name": name, **jsonable(health)} for name, health in results]})
+        return json_reply({"results": [{"name": name, **plain(health)} for name, health in results]})
 
     # Steering ------------------------------------------------------------------------------------------------
 
@@ -119,7 +120,7 @@ class RouterApi:
         """Steer one provider; replies how it stands now."""
         body = await read_body(request, ControlBody)
         name = request.path_params["name"]
-        return json_reply(jsonable(await self._timmy.router.control(name, body.action, by=body.by, value=body.value)))
+        return json_reply(plain(await self._timmy.router.control(name, body.action, by=body.by, value=body.value)))
 
 
 async def _events(parts: BridgedStream[StreamPart]) -> AsyncIterator[str]:
@@ -127,7 +128,7 @@ async def _events(parts: BridgedStream[StreamPart]) -> AsyncIterator[str]:
     async with aclosing(parts):
         try:
             async for part in parts:
-                yield _event(_PARTS[type(part)], jsonable(part))
+                yield _event(_PARTS[type(part)], plain(part))
         except TimmyError as error:
             yield _event("error", {"type": kind_of(error), "message": str(error)})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -17,6 +16,7 @@ from timmy_core.errors import HomeInUseError, SettingsError
 from timmy_core.server.auth import check_exposure, is_loopback, is_wildcard
 from timmy_core.server.gate import BODY_BYTES
 from timmy_core.server.pages import find_notebooks
+from timmy_core.store.lock import take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -101,10 +101,8 @@ def home_lock(home: Path) -> Iterator[Callable[[str], None]]:
     path = home / "serve.lock"
     path.touch(mode=0o600)
     with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HomeInUseError(_in_use(home, path)) from None
+        if not take(file.fileno()):
+            raise HomeInUseError(_in_use(home, path))
 
         def note(url: str) -> None:
             file.truncate(0)

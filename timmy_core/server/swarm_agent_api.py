@@ -14,10 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from timmy_core.errors import BudgetExceededError
+from timmy_core.plain import plain
 from timmy_core.server.errors import ApiError
 from timmy_core.server.gate import AGENT_API
 from timmy_core.server.query import NoParams, read_body, read_query
-from timmy_core.server.replies import json_reply, jsonable, unless_gone
+from timmy_core.server.replies import json_reply, unless_gone
 from timmy_core.server.swarm_api import task_dict
 from timmy_core.server.swarm_query import (
     BidBody,
@@ -74,7 +75,7 @@ class AgentApi:
         """Who it is, and how long a lease lasts without being renewed."""
         read_query(request, NoParams)
         found = await run_in_threadpool(lambda: self._timmy.swarm.agent(_who(request)))
-        return json_reply({"agent": jsonable(found), "lease_s": self._timmy.swarm.settings.lease_s})
+        return json_reply({"agent": plain(found), "lease_s": self._timmy.swarm.settings.lease_s})
 
     async def work(self, request: Request) -> Response:
         """Tasks that it could bid for, and those that it holds, with their leases; waits where there are none."""
@@ -106,7 +107,7 @@ class AgentApi:
         """Leave the swarm; the token is void afterwards."""
         body = await read_body(request, LeaveBody)
         done = await run_in_threadpool(lambda: self._timmy.swarm.leave(_who(request), reason=body.reason))
-        return json_reply(jsonable(done))
+        return json_reply(plain(done))
 
     async def post(self, request: Request) -> Response:
         """Post a task of its own; its budgets of the ledger count."""
@@ -127,7 +128,7 @@ class AgentApi:
         """Bid for a task, or bid anew."""
         body, key = await read_body(request, BidBody), _key(request)
         done = await run_in_threadpool(lambda: self._timmy.swarm.bid(key, _who(request), amount_sats=body.amount_sats))
-        return json_reply(jsonable(done))
+        return json_reply(plain(done))
 
     async def start(self, request: Request) -> Response:
         """Begin a task that was given to it."""
@@ -149,7 +150,7 @@ class AgentApi:
                 body.messages, trace_id=held.trace_id, agent_id=name, task_id=key, session=f"task:{key}",
                 local_only=held.local_only, **options,
             )  # fmt: skip
-            return json_reply(jsonable(await unless_gone(request, asked)))
+            return json_reply(plain(await unless_gone(request, asked)))
         except ValueError as error:
             raise ApiError(422, str(error)) from None
 
@@ -204,4 +205,4 @@ def _may_bid(task: Task, agent: AgentInfo) -> bool:
 def _seen(task: Task, name: str) -> dict[str, Any]:
     """Return a task as one agent may see it: what others bid is theirs."""
     own = [bid for bid in task.bids if bid.agent == name]
-    return {**task_dict(task), "bids": jsonable(own), "result": task.result if task.agent == name else None}
+    return {**task_dict(task), "bids": plain(own), "result": task.result if task.agent == name else None}

@@ -9,9 +9,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
+from timmy_core.plain import plain
 from timmy_core.server.gate import API
 from timmy_core.server.query import NoParams, read_body, read_query
-from timmy_core.server.replies import json_reply, jsonable
+from timmy_core.server.replies import json_reply
 from timmy_core.server.swarm_query import (
     AgentsParams,
     ByBody,
@@ -64,7 +65,7 @@ class SwarmApi:
         """Who is in the swarm."""
         params = read_query(request, AgentsParams)
         found = await run_in_threadpool(lambda: self._timmy.swarm.agents(left=params.left))
-        return json_reply({"agents": jsonable(found)})
+        return json_reply({"agents": plain(found)})
 
     async def tasks(self, request: Request) -> Response:
         """Tasks with their bids, newest first; `next` is the `cursor` of the next page."""
@@ -110,7 +111,7 @@ class SwarmApi:
                 wallet=body.wallet,
             )  # fmt: skip
             token = swarm.make_token(agent.name, by=body.by)
-            return {"agent": jsonable(swarm.agent(agent.name)), "token": token}
+            return {"agent": plain(swarm.agent(agent.name)), "token": token}
 
         return json_reply(await run_in_threadpool(run))
 
@@ -118,7 +119,7 @@ class SwarmApi:
         """Let an agent go."""
         body = await read_body(request, LeaveBody)
         key: str = request.path_params["key"]
-        return json_reply(jsonable(await run_in_threadpool(lambda: self._timmy.swarm.leave(key, reason=body.reason))))
+        return json_reply(plain(await run_in_threadpool(lambda: self._timmy.swarm.leave(key, reason=body.reason))))
 
     async def token(self, request: Request) -> Response:
         """Make a new token; the one before is void."""
@@ -130,9 +131,9 @@ class SwarmApi:
         """Make the token void."""
         body = await read_body(request, ByBody)
         key: str = request.path_params["key"]
-        return json_reply(jsonable(await run_in_threadpool(lambda: self._timmy.swarm.revoke_token(key, by=body.by))))
+        return json_reply(plain(await run_in_threadpool(lambda: self._timmy.swarm.revoke_token(key, by=body.by))))
 
 
 def task_dict(task: Task) -> dict[str, Any]:
     """Return a task as JSON can carry it, without what only its worker may know."""
-    return {name: value for name, value in jsonable(task).items() if name not in _SECRET}
+    return {name: value for name, value in plain(task).items() if name not in _SECRET}

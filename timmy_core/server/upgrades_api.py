@@ -10,9 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from timmy_core.errors import UpgradeError
+from timmy_core.plain import plain
 from timmy_core.server.gate import API
 from timmy_core.server.query import NoParams, read_body, read_query
-from timmy_core.server.replies import json_reply, jsonable
+from timmy_core.server.replies import json_reply
 from timmy_core.server.upgrades_query import (
     ApproveBody,
     ProposeBody,
@@ -89,7 +90,7 @@ class UpgradesApi:
             "sandbox": None if reached is None else reached.level,
         }
         try:
-            return {**said, "problem": None, "repository": jsonable(dict(room.queue.state()))}
+            return {**said, "problem": None, "repository": plain(dict(room.queue.state()))}
         except UpgradeError as error:
             return {**said, "problem": str(error), "repository": None}
 
@@ -98,13 +99,13 @@ class UpgradesApi:
         read_query(request, NoParams)
         key: str = request.path_params["key"]
         one = await run_in_threadpool(lambda: self._timmy.upgrades.get(key))
-        return json_reply(proposal_dict(one) | {"step": jsonable(self._timmy.upgrading.following.of(key))})
+        return json_reply(proposal_dict(one) | {"step": plain(self._timmy.upgrading.following.of(key))})
 
     async def diff(self, request: Request) -> Response:
         """What it would change, bounded."""
         read_query(request, NoParams)
         key: str = request.path_params["key"]
-        return json_reply(jsonable(await run_in_threadpool(lambda: self._timmy.upgrades.diff(key))))
+        return json_reply(plain(await run_in_threadpool(lambda: self._timmy.upgrades.diff(key))))
 
     async def history(self, request: Request) -> Response:
         """Its events, oldest first."""
@@ -185,9 +186,9 @@ class UpgradesApi:
         def run() -> Sequence[Finding]:
             return self._timmy.upgrades.recover()
 
-        return json_reply({"findings": jsonable(await run_in_threadpool(run))})
+        return json_reply({"findings": plain(await run_in_threadpool(run))})
 
 
 def proposal_dict(one: Proposal) -> dict[str, Any]:
     """Return a proposal as JSON can carry it, with the word that an approval names what was seen by."""
-    return {**jsonable(one), "seen": one.seen}
+    return {**plain(one), "seen": one.seen}

@@ -18,6 +18,7 @@ from typing import Final, Literal, Protocol, TypeVar
 from timmy_core.errors import StoreBusyError, StoreClosedError
 from timmy_core.store.engine import Connection
 from timmy_core.store.faults import translate
+from timmy_core.store.lock import take
 from timmy_core.store.shards import (
     Tokens,
     add_rows,
@@ -292,15 +293,8 @@ class TextIndex:
         if deadline is None:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
             return
-        while True:
-            try:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise StoreBusyError(_busy(self.path)) from None
-                time.sleep(0.01)
-            else:
-                return
+        if not take(self._lock_fd, deadline - time.monotonic()):
+            raise StoreBusyError(_busy(self.path))
 
     def close(self) -> None:
         """Give the file back; closing twice is harmless."""

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from timmy_core.clock import Clock
+from timmy_core.clock import Clock, iso
 from timmy_core.errors import ApprovalError, UpgradeStateError
-from timmy_core.events.model import iso
 from timmy_core.settings_upgrades import UpgradeSettings
 from timmy_core.upgrades.approval import POLICY, Approvals
 from timmy_core.upgrades.model import Approval, Decision, Page, Proposal, State

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from timmy_core.clock import Clock
+from timmy_core.clock import Clock, iso
 from timmy_core.events.log import EventLog
-from timmy_core.events.model import NewEvent, iso
+from timmy_core.events.model import NewEvent
 from timmy_core.events.redactor import Redactor
 from timmy_core.settings_upgrades import UpgradeSettings
 from timmy_core.store.engine import Store

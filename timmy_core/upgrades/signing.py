@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from timmy_core.clock import iso
 from timmy_core.errors import ApprovalError
-from timmy_core.events.model import iso
 from timmy_core.upgrades.model import Decision
 
 SIGNED: Final = b"timmy upgrade decision 1\n"

@@ -14,10 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from timmy_core.clock import Clock, SystemClock
+from timmy_core.clock import Clock, SystemClock, iso
 from timmy_core.errors import SandboxError
 from timmy_core.events.files import make_folder, write_whole
-from timmy_core.events.model import iso
 from timmy_core.events.redactor import Redactor
 from timmy_core.settings_upgrades import UpgradeSettings
 from timmy_core.upgrades import forgery

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
@@ -26,6 +24,7 @@ from timmy_core.memory.index.pile import Small
 from timmy_core.memory.index.rows import Source
 from timmy_core.memory.index.shelf import Shelf, scored
 from timmy_core.store.engine import Store
+from timmy_core.store.lock import flocked
 
 EXACT_BELOW: Final = 50_000
 BUDGET_MIB: Final = 256
@@ -344,16 +343,8 @@ class Vectors:
     def _compacting(self) -> Iterator[bool]:
         """Be the one process that builds; False if there is another one."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(self._root / "compact.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
-        finally:
-            os.close(fd)
+        with flocked(self._root / "compact.lock") as fd:
+            yield fd is not None
 
     def close(self) -> None:
         """End the thread; closing twice is harmless."""

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
 from timmy_core.errors import GitError, UpgradeBusyError
+from timmy_core.store.lock import flocked
 
 TIMEOUT_S: Final = 300.0  # no command of git may take longer; the repository is on this machine
 ZERO: Final = "0" * 40
 _SHA: Final = re.compile(r"[0-9a-f]{40}")
-_POLL_S: Final = 0.01
 _ENV: Final = "/usr/bin/env"
 
 # What git gets to know, whatever this process was started with.
@@ -220,28 +218,6 @@ def _input(content: bytes | None) -> Iterator[IO[bytes] | None]:
         stream.write(content)
         stream.seek(0)
         yield stream
-
-
-@contextlib.contextmanager
-def flocked(path: Path, patience_s: float) -> Iterator[int | None]:
-    """Hold a lock that the kernel gives back when its last holder dies; yields None where it was not to be had."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield fd if _locked(fd, time.monotonic() + patience_s) else None
-    finally:
-        os.close(fd)
-
-
-def _locked(fd: int, until: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(_POLL_S)
-        else:
-            return True
 
 
 def sha(value: str) -> str:

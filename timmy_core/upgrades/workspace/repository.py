@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from timmy_core.clock import Clock
 from timmy_core.errors import BaseMovedError, DirtyTreeError, GitError
+from timmy_core.store.lock import flocked
 from timmy_core.upgrades.model import Boot, Candidate, Diff, Head, Mode
 from timmy_core.upgrades.workspace import diff as differ
-from timmy_core.upgrades.workspace.git import Git, flocked, sha
+from timmy_core.upgrades.workspace.git import Git, sha
 from timmy_core.upgrades.workspace.objects import Objects, put_tree
 from timmy_core.upgrades.workspace.releases import Releases, healthy
 from timmy_core.upgrades.workspace.worktree import WorkTree
