@@ -284,7 +284,7 @@ class Timmy:
         with self._closing:
             if self._schedule is None and not self._closed:
                 jobs = [*upkeep(self.events, self.settings.log), *self._lightning.jobs(), *self.upgrading.jobs()]
-                jobs += [*self._swarm.jobs(), *self.alerts.jobs()]
+                jobs += [*self._memory.jobs(), *self._swarm.jobs(), *self.alerts.jobs()]
                 self._schedule = Schedule(jobs, self.events, self.clock, SETTLE)
                 self._schedule.start()
                 self.meaning.start()

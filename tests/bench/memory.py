@@ -173,6 +173,7 @@ def crowd(folder: Path, entries: int) -> Iterator[Crowd]:
             last = embed(store, talk, stored, last)
             picked = batch[start // BATCH % BATCH]
             questions.append(talk.question(picked.text, picked.speaker or ""))
+        memory.tidy()  # which the serving process does by itself
         asked = Asked(talk)
         asked.learn(questions)
         with closing(Vectors(store, home / "index", model=MODEL, dimensions=WIDTH, background=False)) as vectors:

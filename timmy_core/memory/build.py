@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from timmy_core.clock import Clock
 from timmy_core.events.log import EventLog
+from timmy_core.events.schedule import TIDY_EVERY, Job
 from timmy_core.loop import LoopThread
 from timmy_core.memory.finding import Finding
 from timmy_core.memory.meaning import Meaning
@@ -68,6 +69,14 @@ class Room:
             forgetters=(self.meaning, self._finding),
             copies=copies,
         )
+
+    def jobs(self) -> list[Job]:
+        """Return what the serving process does by itself, beside the worker."""
+        return [Job("words", TIDY_EVERY, self._tidy)]
+
+    def _tidy(self) -> str:
+        grown = self.memory.tidy()
+        return f"{grown:,} new entries found sooner" if grown else ""
 
     def close(self) -> None:
         """End worker and index; call it before the loop and the store are closed."""

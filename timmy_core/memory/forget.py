@@ -16,11 +16,10 @@ from timmy_core.memory.journal import Journal
 from timmy_core.memory.model import Forgets, ForgetsToo, Forgotten, Gone
 from timmy_core.memory.rows import fetch, mark_rewritten
 from timmy_core.memory.selection import conditions
-from timmy_core.memory.words import beside, merge_some, words_of
+from timmy_core.memory.words import beside, rewrite, words_of
 from timmy_core.store.engine import Connection, Store
 
 CHUNK: int = 100  # entries that leave in one transaction; others wait so long
-PAGES: Final = 200  # of the index of words that are rewritten in one transaction
 _MAX_STEPS: Final = 1_000_000
 _NOTE: Final = """
 INSERT INTO memory_erasures (entry_seq, stage, reason, asked_by, at)
@@ -146,10 +145,8 @@ class Forgetting:
             return True
         for forgetter in self.forgetters:
             forgetter.forget([seq for seq, _ in removed])
-        for _ in range(_MAX_STEPS):
-            # A word that was taken out still stands in the older part of the index, until that is rewritten.
-            if not self._store.write(lambda connection: merge_some(connection, PAGES)):
-                break
+        # A word that was taken out still stands in the older part of the index, until that is rewritten.
+        rewrite(self._store)
         if not self._store.empty_wal():
             return False
         self._store.write(lambda connection: _done(connection, removed))

@@ -26,6 +26,7 @@ from timmy_core.memory.query import Query, Term, begins
 from timmy_core.store.engine import Connection
 
 Numbers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 Scores = NDArray[np.float64]
 
 SCANNED: Final = 100_000  # entries that are looked through for text without spaces, the newest
@@ -37,7 +38,6 @@ _DRIFT: Final = 0.02  # how much a store may grow before its entries are counted
 _WIDE: Final = 0.1  # the share of all entries from which on a scope counts as large
 _MEMBERS: Final = 16  # large scopes whose members are remembered
 _TOTALS: Final = 1_000  # counts of entries that are remembered
-_LAST: Final = 1 << 62
 _OWN: Final = 0.5  # the share that standing in the entry itself adds to standing in it or beside it
 
 _HEAD: Final = "SELECT coalesce(max(seq), 0) FROM memory_entries"
@@ -83,12 +83,14 @@ class Keywords:
     def __init__(self) -> None:
         self._totals: dict[tuple[str, ...] | None, tuple[int, int]] = {}
         self._common: OrderedDict[tuple[Any, ...], tuple[int, Numbers]] = OrderedDict()
-        self._members: OrderedDict[tuple[str, ...], tuple[int, Numbers]] = OrderedDict()
+        self._members: OrderedDict[tuple[str, ...], Mask] = OrderedDict()
         self._lock = threading.Lock()
 
     def total(self, connection: Connection, scopes: Scopes) -> int:
         """Return about how many entries the scopes hold."""
-        head = _head(connection)
+        return self._total(connection, scopes, _head(connection))
+
+    def _total(self, connection: Connection, scopes: Scopes, head: int) -> int:
         known = self._totals.get(scopes.names)
         if known is not None and abs(head - known[1]) <= _DRIFT * known[0]:
             return known[0]
@@ -104,8 +106,9 @@ class Keywords:
         self, connection: Connection, query: Query, scopes: Scopes, *, rows: int, allowed: Numbers | None = None
     ) -> Hits:
         """Return up to `rows` entries that hold at least one term; none but allowed ones, where these are given."""
-        total = self.total(connection, scopes)
-        words = _Words(connection, scopes, self._of(connection, scopes, total), allowed)
+        head = _head(connection)
+        total = self._total(connection, scopes, head)
+        words = _Words(connection, scopes, self._of(connection, scopes, total, head), allowed, head)
         postings = [self._posting(words, term) for term in query.terms if not term.piece]
         pieces = [_scanned(words, term) for term in query.pieces]
         weights = {one.term.stem: _weight(total, one.count) for one in (*postings, *pieces)}
@@ -120,19 +123,20 @@ class Keywords:
         order = np.lexsort((-seqs, -scores))[:rows]
         return Hits(terms, weights, seqs[order].tolist(), complete)
 
-    def _of(self, connection: Connection, scopes: Scopes, total: int) -> Numbers | None:
-        """Return the members of a large scope, in order; None for a small one, and for everywhere."""
-        if scopes.names is None or total < _WIDE * self.total(connection, EVERYWHERE):
+    def _of(self, connection: Connection, scopes: Scopes, total: int, head: int) -> Mask | None:
+        """Return of each entry whether it is of a large scope; None for a small one, and for everywhere."""
+        if scopes.names is None or total < _WIDE * self._total(connection, EVERYWHERE, head):
             return None
         with self._lock:
-            upto, known = self._members.pop(scopes.names, (0, np.empty(0, np.int64)))
-        head = _head(connection)
+            known = self._members.pop(scopes.names, np.zeros(1, np.bool_))
+        upto = len(known) - 1
         if head > upto:
             condition, names = scopes.condition()
-            query = f"SELECT seq FROM memory_entries AS entry WHERE seq > ? AND {condition}"  # noqa: S608 - bound
-            known = np.concatenate((known, np.sort(_numbers(connection.execute(query, (upto, *names))))))
+            query = f"SELECT seq FROM memory_entries AS entry WHERE seq > ? AND seq <= ? AND {condition}"  # noqa: S608
+            known = np.concatenate((known, np.zeros(head - upto, np.bool_)))
+            known[_numbers(connection.execute(query, (upto, head, *names)))] = True
         with self._lock:
-            self._members[scopes.names] = (max(head, upto), known)
+            self._members[scopes.names] = known
             while len(self._members) > _MEMBERS:
                 self._members.popitem(last=False)
         return known
@@ -153,12 +157,11 @@ class Keywords:
         """Return where a common word is, in order; only what came since the last time is asked for."""
         with self._lock:
             upto, known = self._common.pop(key, (0, np.empty(0, np.int64)))
-        head = _head(words.connection)
-        if head > upto:
+        if words.head > upto:
             new = words.since(key[0], upto, _LONGEST)
             known = np.concatenate((known, new))[-_LONGEST:]
         with self._lock:
-            self._common[key] = (max(head, upto), known)
+            self._common[key] = (max(words.head, upto), known)
             held = sum(len(numbers) for _, numbers in self._common.values())
             while held > _REMEMBERED:
                 held -= len(self._common.popitem(last=False)[1][1])
@@ -174,25 +177,26 @@ class _Words:
     """Asks FTS5 within the scopes, and between the first and the last entry that is allowed."""
 
     def __init__(
-        self, connection: Connection, scopes: Scopes, members: Numbers | None, allowed: Numbers | None
+        self, connection: Connection, scopes: Scopes, members: Mask | None, allowed: Numbers | None, head: int
     ) -> None:
+        self.head = head  # the last entry; what comes after it is for the next question
         self.connection = connection
         self.scopes = scopes
         self._members = members
         some = allowed is not None and len(allowed) > 0
         self._allowed = allowed
-        self._between = (int(allowed[0]), int(allowed[-1])) if some and allowed is not None else (0, _LAST)
+        self._between = (int(allowed[0]), min(int(allowed[-1]), head)) if some and allowed is not None else (0, head)
 
     def since(self, match: str, seq: int, limit: int) -> Numbers:
         """Return entries that came after another one, allowed or not, in order."""
-        return self._ask(match, (seq + 1, _LAST), limit)[0]
+        return self._ask(match, (seq + 1, self.head), limit)[0]
 
     def listed(self, match: str, limit: int, *, everywhere: bool = False) -> tuple[Numbers, bool]:
         """Return entries, in order, and whether these are all; else they are the newest.
 
         `everywhere` asks for those that are not allowed too, to be counted.
         """
-        return self._ask(match, (0, _LAST) if everywhere else self._between, limit)
+        return self._ask(match, (0, self.head) if everywhere else self._between, limit)
 
     def open(self, seqs: Numbers) -> Numbers:
         """Return those of the entries that are allowed."""
@@ -204,7 +208,7 @@ class _Words:
         found = np.sort(np.fromstring(listed or "", np.int64, sep=" "))
         all_ = len(found) <= limit
         found = found[-limit:]
-        return (found if self._members is None else found[_among(found, self._members)]), all_
+        return (found if self._members is None else found[self._members[found]]), all_
 
 
 def _numbers(rows: Iterable[Sequence[int]]) -> Numbers:

@@ -102,6 +102,10 @@ class QueryVectors(Protocol):
         ...
 
 
+_Row = tuple[Any, ...]
+_Near = tuple[list[str], Sequence[Near], list[_Row]]  # where that looked, what is near, and its rows
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """One search, ready to be made."""
@@ -233,7 +237,7 @@ class Search:
             wanted *= _GROWTH
 
     def _candidates(self, asked: _Asked, wanted: int) -> tuple[list[Candidate], Hits, bool]:
-        """Find by words and, at the same time, by meaning; what words found is read while meaning is looked at."""
+        """Find by words and, at the same time, by meaning; each side reads what it found."""
         near: dict[int, Near] = {}
         with self._store.read() as connection:
             total = self._keywords.total(connection, asked.scopes)
@@ -246,27 +250,26 @@ class Search:
             rows = _read(connection, asked.filters, hits.seqs)
             complete = hits.complete
             if nearest is not None:
-                names, found = nearest()
+                names, found, beside = nearest()
                 complete = complete and len(found) < limit
                 near = {one.entry_seq: one for one in found}
                 known = set(hits.seqs)
-                rows += _read(connection, asked.filters, [seq for seq in near if seq not in known])
+                rows += [row for row in beside if row[0] not in known]
                 near |= self._similar(asked, [row[0] for row in rows if row[0] not in near], names)
         now = to_us(asked.now)
         return [_candidate(row, near.get(row[0]), now) for row in rows], hits, complete
 
-    def _nearest(
-        self, asked: _Asked, limit: int, allowed: Numbers | None
-    ) -> Callable[[], tuple[list[str], Sequence[Near]]] | None:
-        """Begin to look for what is near, on another thread; return what waits for it, and for where that looked."""
+    def _nearest(self, asked: _Asked, limit: int, allowed: Numbers | None) -> Callable[[], _Near] | None:
+        """Begin to look for what is near, on another thread; return what waits for it."""
         vector, vectors = asked.vector, self._vectors
         if vector is None or vectors is None:
             return None
 
-        def look() -> tuple[list[str], Sequence[Near]]:
+        def look() -> _Near:
             with self._store.read() as connection:
                 names = asked.scopes.listed(connection)
-            return names, vectors.search(vector, scopes=names, limit=limit, allowed=allowed)
+                found = vectors.search(vector, scopes=names, limit=limit, allowed=allowed)
+                return names, found, _read(connection, asked.filters, [one.entry_seq for one in found])
 
         return self._aside.start(look)
 
@@ -306,7 +309,7 @@ class Search:
         return "; ".join(note for note in notes if note)
 
 
-def _read(connection: Connection, filters: Filters, seqs: Sequence[int]) -> list[tuple[Any, ...]]:
+def _read(connection: Connection, filters: Filters, seqs: Sequence[int]) -> list[_Row]:
     """Read the entries that pass the filters, with the turns beside them."""
     if not seqs:
         return []
@@ -314,7 +317,7 @@ def _read(connection: Connection, filters: Filters, seqs: Sequence[int]) -> list
     return connection.execute(query, (json.dumps(seqs), *filters.values)).fetchall()
 
 
-def _candidate(row: tuple[Any, ...], near: Near | None, now: int) -> Candidate:
+def _candidate(row: _Row, near: Near | None, now: int) -> Candidate:
     seq, document, kind, importance, created_at, own, previous, next_, about = row
     sentence, window = _similarity(near)
     age_days = (now - created_at) / _DAY_US

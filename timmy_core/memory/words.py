@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from timmy_core.store.engine import Connection
+from timmy_core.store.engine import Connection, Store
 
 _MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
@@ -30,6 +30,15 @@ SELECT (SELECT seq FROM memory_entries AS turn WHERE kind = 'conversation' AND s
 FROM memory_entries AS entry
 WHERE seq = ? AND kind = 'conversation' AND state = 'stored' AND session IS NOT NULL
 """
+_PAGES: Final = 200  # that are rewritten in one transaction
+_MAX_STEPS: Final = 1_000_000
+_WORKED: Final = 2
+_FEW: Final = 1_000  # entries by which the index grows at least, before it is brought into one piece again
+_GROWN: Final = """
+SELECT (SELECT coalesce(max(seq), 0) FROM memory_entries) - upto, upto
+FROM (SELECT coalesce((SELECT CAST(value AS INTEGER) FROM memory_state WHERE key = 'words tidied'), 0) AS upto)
+"""
+_TIDIED: Final = "INSERT OR REPLACE INTO memory_state (key, value) VALUES ('words tidied', ?)"
 _LAST: Final = """
 SELECT max(seq) FROM memory_entries
 WHERE kind = 'conversation' AND state = 'stored' AND session IS NOT NULL AND scope = ? AND session = ?
@@ -91,12 +100,37 @@ def about(created_at: datetime, speaker: str | None, subject: str | None, metada
     return " ".join(part for part in (date, speaker, subject, title if isinstance(title, str) else None) if part)
 
 
-def merge_some(connection: Connection, pages: int) -> bool:
-    """Rewrite some pages of the index, so that words that were taken out leave it; False when all are rewritten."""
+def tidy(store: Store) -> int:
+    """Bring the index of words into one piece where it grew by a tenth; return by how many entries it had grown.
+
+    Each batch of entries leaves a piece of its own, and a search asks every piece for every word. Writers wait for some
+    milliseconds at a time.
+
+    Raises:
+        StoreError: the database cannot be read or written.
+    """
+    with store.read() as connection:
+        grown, before = connection.execute(_GROWN).fetchone()
+    if grown < max(_FEW, before // 10):
+        return 0
+    rewrite(store)
+    store.write(lambda connection: connection.execute(_TIDIED, (str(before + grown),)))
+    return int(grown)
+
+
+def rewrite(store: Store) -> None:
+    """Rewrite the whole index in small steps, so that words that were taken out leave it.
+
+    Raises:
+        StoreError: the database cannot be written.
+    """
+    for _ in range(_MAX_STEPS):
+        if not store.write(_rewrite_some):
+            return
+
+
+def _rewrite_some(connection: Connection) -> bool:
     before = connection.total_changes
-    connection.execute("INSERT INTO memory_words (memory_words, rank) VALUES ('merge', ?)", (-pages,))
+    connection.execute("INSERT INTO memory_words (memory_words, rank) VALUES ('merge', ?)", (-_PAGES,))
     # The insert itself counts as one; FTS5 documents this as the way to see whether anything was left to do.
     return connection.total_changes - before >= _WORKED
-
-
-_WORKED: Final = 2
