@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from timmy_core.memory.index.block import GONE, Block, scored_in, search_blocks
 from timmy_core.memory.index.found import Found
 from timmy_core.memory.index.kernel import (
-    Mask,
     Matrix,
     Numbers,
+    Order,
     Vector,
     by_entry,
     distinct,
@@ -68,6 +68,8 @@ class Pile:
         self._parts: NDArray[np.int32] = np.zeros(rows, np.int32)
         self._bytes: Bytes = np.zeros((rows, dimensions), np.int8)
         self._scales: Vector = np.zeros(rows, np.float32)
+        self._gone: Numbers = np.arange(rows)  # rows of no entry
+        self._order: Order | None = None  # made when it is first asked for after a change
         self._off = 0.0  # how far a row is from its vector, at most
         self._length = 0.0  # of a vector, at most
         self.follow(blocks)
@@ -89,9 +91,14 @@ class Pile:
         for block, place in zip(blocks, self._places, strict=True):
             if block is not place.block or block.rows > place.room:
                 return False
-        for place in self._places:
-            if (place.count, place.drops, place.cuts) != (place.block.rows, place.block.drops, place.block.cuts):
-                self._take(place)
+        behind = [
+            place for place in self._places
+            if (place.count, place.drops, place.cuts) != (place.block.rows, place.block.drops, place.block.cuts)
+        ]  # fmt: skip
+        for place in behind:
+            self._take(place)
+        if behind:
+            self._gone, self._order = np.flatnonzero(self._entries == GONE), None
         return True
 
     def _take(self, place: _Place) -> None:
@@ -117,28 +124,31 @@ class Pile:
 
     def search(self, query: Vector, limit: int, allowed: Numbers | None) -> list[Found]:
         """Return the nearest entries, every part looked at."""
-        open_ = self._entries != GONE if allowed is None else members(self._entries, allowed)
         rows = None
-        if allowed is not None and int(open_.sum()) <= _SOME * len(open_):
-            rows = np.flatnonzero(open_)
-        rows = self._promising(query, limit, open_, rows)
+        shut = self._gone
+        if allowed is not None:
+            open_ = members(self._entries, allowed)
+            shut = np.flatnonzero(~open_)
+            if len(open_) - len(shut) <= _SOME * len(open_):
+                rows = np.flatnonzero(open_)
+        rows = self._promising(query, limit, shut, rows)
         near = similarities(self._vectors(rows), query)
         return self.scored(query, nearest_entries(self._entries[rows], near, limit))
 
-    def _promising(self, query: Vector, limit: int, open_: Mask, rows: Numbers | None) -> Numbers:
-        """Return every row that may be among the nearest, of all that are open or of those that are named."""
+    def _promising(self, query: Vector, limit: int, shut: Numbers, rows: Numbers | None) -> Numbers:
+        """Return every row that may be among the nearest, of all that are not shut or of those that are named."""
         small, scales, off = _small(query.reshape(1, -1))
         if rows is None:
             entries, near = self._entries, products_of_bytes(self._bytes, small[0])
             near *= self._scales
-            near[~open_] = -np.inf
+            near[shut] = -np.inf
         else:
             entries, near = self._entries[rows], products_of_bytes(self._bytes[rows], small[0])
             near *= self._scales[rows]
         near *= scales[0]
         least = _least(entries, near, limit)
         if least == -np.inf:
-            return np.flatnonzero(open_)
+            return np.flatnonzero(near > -np.inf) if rows is None else rows
         length = float(np.linalg.norm(query))
         slack = off * self._length + (length + off) * self._off + _ROUNDED * length * self._length
         found = np.flatnonzero(near >= least - 2 * slack)
@@ -146,9 +156,14 @@ class Pile:
 
     def scored(self, query: Vector, wanted: Numbers) -> list[Found]:
         """Return the similarities of those of the wanted entries that are here."""
-        rows = np.flatnonzero(members(self._entries, wanted))
+        rows = self._rows_of(wanted)
         near = similarities(self._vectors(rows), query)
         return by_entry(self._entries[rows], self._parts[rows], near)
+
+    def _rows_of(self, wanted: Numbers) -> Numbers:
+        if self._order is None:
+            self._order = Order(self._entries)
+        return np.sort(self._order.rows(np.unique(wanted)))
 
     def _vectors(self, rows: Numbers) -> Matrix:
         """Return the vectors themselves of some rows, which are in order."""
