@@ -20,4 +20,6 @@ def command(name: str) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit(__doc__)
     print(command(sys.argv[1]))

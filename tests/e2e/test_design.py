@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from timmy_core.server.pages import PAGES as SERVED
 from timmy_core.testing.sample.open import StandIn, open_copy
@@ -88,22 +87,21 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             yield started
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_and_every_field_of_every_page_stands_out_from_what_lies_behind(
-    sample: Served, browser: Browser, scheme: Literal["light", "dark"]
+    sample: Served, window: Window
 ) -> None:
-    context = browser.new_context(viewport={"width": 1360, "height": 860}, color_scheme=scheme)
-    page = context.new_page()
-    try:
-        found = {}
-        for place in SERVED:
-            page.goto(f"{sample.url}{place.path}")
-            page.locator("header h1").wait_for(timeout=PATIENCE_MS)
+    page = window.tab()
+    found = {}
+    for place in SERVED:
+        page.emulate_media(color_scheme="light")
+        page.goto(f"{sample.url}{place.path}")
+        page.locator("header h1").wait_for(timeout=PATIENCE_MS)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.locator(f"body.{scheme}").wait_for(timeout=PATIENCE_MS)
             settle(page)
-            found[place.path] = page.evaluate(CONTRAST)
-    finally:
-        context.close()
-    assert {path: words for path, words in found.items() if words} == {}
+            found[f"{place.path}, {scheme}"] = page.evaluate(CONTRAST)
+    assert {where: words for where, words in found.items() if words} == {}
 
 
 @pytest.mark.parametrize(
