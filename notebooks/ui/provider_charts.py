@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -48,6 +49,14 @@ def rows_of(attempts: pl.DataFrame) -> list[tuple[str, str, bool, list[float]]]:
     return found
 
 
+def _names(rows: Sequence[tuple[str, str, bool, list[float]]]) -> list[str]:
+    """Return how each row is called: by its provider, or by its model where that provider has several."""
+    whole = Counter(provider for provider, _, first, _ in rows if not first)
+    return [
+        "first token" if first else model if whole[provider] > 1 else provider for provider, model, first, _ in rows
+    ]
+
+
 def distributions(attempts: pl.DataFrame, colors: Mapping[str, str]) -> Any:
     """Return how long answers took: for each model the whole answer, and below it the first token, on one scale.
 
@@ -58,7 +67,7 @@ def distributions(attempts: pl.DataFrame, colors: Mapping[str, str]) -> Any:
     rows = rows_of(attempts)
     bars = [bar for place, row in enumerate(rows) for bar in _bars(place, row)]
     ticks = [tick for place, row in enumerate(rows) for tick in _percentiles(place, row)]
-    names = ["first token" if first else provider for provider, _, first, _ in rows]
+    names = _names(rows)
     low, high = min(bar["from"] for bar in bars), max(bar["to"] for bar in bars)
     # Both layers say the same of their axes: one that says nothing brings its own back.
     x_scale = alt.Scale(type="log", domain=[low, high], nice=False)

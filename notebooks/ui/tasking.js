@@ -43,7 +43,11 @@ class Tasking {
     this.fed = (event) => { if (FAMILIES.some((name) => event.detail.has(name))) this.soon(); };
     window.addEventListener("tw-events", this.fed);
     // The kernel does not hear while the server is away, nor after its restart until the page is drawn anew.
-    this.connected = (event) => { this.heard = event.detail === "open" || event.detail === "local"; };
+    this.connected = (event) => {
+      const before = this.heard;
+      this.heard = event.detail === "open" || event.detail === "local";
+      if (this.heard && !before) this.look(); // what was asked meanwhile was not heard
+    };
     this.orphan = () => { this.orphaned = true; };
     window.addEventListener("tw-connection", this.connected);
     window.addEventListener("tw-orphaned", this.orphan);

@@ -323,6 +323,11 @@ def test_distributions_set_the_first_token_below_the_whole_answer_on_one_scale()
     assert len(provider_charts.measured(rows)) == 3
 
 
+def test_a_provider_with_several_models_is_called_by_them() -> None:
+    rows = [("a", "m", False, [1.0]), ("a", "m", True, [1.0]), ("a", "n", False, [1.0]), ("b", "m", False, [1.0])]
+    assert provider_charts._names(rows) == ["m", "first token", "n", "b"]
+
+
 def test_costs_are_drawn_for_every_one_of_seven_days() -> None:
     days = measures.costs_frame([DayCost(NOW.date(), "a", 1_000_000, 0), DayCost(NOW.date(), "b", 0, 3)])
     spec = provider_charts.costs(days, NOW, {}).to_dict()
