@@ -21,18 +21,10 @@ from timmy_core.timmy import Timmy, open_timmy
 settings.register_profile("timmy", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("timmy")
 
-SLOW = ("e2e", "upgrades", "docs", "cli", "ledger")  # folders whose tests take longest, each
-
 
 def pytest_xdist_auto_num_workers() -> int:
     """Half as many again as there are processors: who waits for a server or a browser leaves its own to another."""
     return max(2, (os.cpu_count() or 1) * 3 // 2)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that at the end nobody waits for somebody else's long test."""
-    places = {folder: place for place, folder in enumerate(SLOW)}
-    items.sort(key=lambda item: places.get(item.path.parent.name, len(SLOW)))
 
 
 @pytest.fixture(autouse=True)
