@@ -261,7 +261,7 @@ def test_a_caller_who_gives_up_does_not_stop_a_payment_that_was_sent(house: Hous
 
     async def give_up() -> None:
         paying = asyncio.create_task(house.payments.apay(asked))
-        await auntil(lambda: house.ledger.get_by_hash(house.hash_of(asked)))
+        await auntil(lambda: "pay" in house.node.calls)
         paying.cancel()
         with pytest.raises(asyncio.CancelledError):
             await paying

@@ -18,7 +18,7 @@ from timmy_core.timmy import Timmy
 
 TASKS = 8
 KILLS = 6
-BOUND_S = 90.0
+BOUND_S = 180.0
 
 
 @contextmanager
