@@ -63,14 +63,15 @@ class Answers:
         number, kind = int(content.get("number", 0)), content["kind"]
         if kind == "find":
             self._latest = max(self._latest, number)
+        try:
+            reply = self._open(str(content["id"])) if kind == "open" else self._found(content, number)
+        except TimmyError as error:
+            reply = {"problem": parts.sentence(str(error)), "rows": [], "cursor": None, "note": "", "words": ""}
+        if reply is not None:
+            send({"kind": kind, "number": number, **reply})
+
+    def _found(self, content: Mapping[str, Any], number: int) -> dict[str, Any] | None:
         with self._lock:
-            if kind != "open" and number < self._latest:
-                return
-            try:
-                if kind == "open":
-                    reply = self._open(str(content["id"]))
-                else:
-                    reply = self._find(content["query"], content.get("cursor"))
-            except TimmyError as error:
-                reply = {"problem": parts.sentence(str(error)), "rows": [], "cursor": None, "note": "", "words": ""}
-        send({"kind": kind, "number": number, **reply})
+            if number < self._latest:
+                return None
+            return self._find(content["query"], content.get("cursor"))

@@ -14,25 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from figures import ROOT
-from playwright.sync_api import Browser, sync_playwright
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from e2e.browser import find_browser, flags
+from e2e.browser import chromium as chromium  # for the benchmarks
 from e2e.served import plain_environment, timmy_command
 
 START_S = 60
 STOP_S = 20
 LOOK_S = 0.01
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """Start a headless browser."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=flags())
-        yield browser
-        browser.close()
 
 
 def free_port() -> int:

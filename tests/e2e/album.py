@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.e2e.browser import find_browser, flags
 from tests.e2e.served import Served
 
 WIDE: Final = {"viewport": {"width": 1360, "height": 860}}
@@ -79,15 +77,6 @@ class Album:
             wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
             print(target, "" if wide[0] <= wide[1] else f"SCROLLS SIDEWAYS {wide}")
             context.close()
-
-
-@contextmanager
-def a_browser() -> Iterator[Browser]:
-    """Start Chromium, and end it."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=flags())
-        yield browser
-        browser.close()
 
 
 def _to_its_end(page: Page, width: int) -> None:

@@ -7,7 +7,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
 
 NAMED_BY = "TIMMY_TEST_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -34,6 +37,15 @@ class NoBrowserError(Exception):
 def flags() -> list[str]:
     """Return what Chromium is started with; its sandbox refuses to work for root, and only for root."""
     return [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else list(FLAGS)
+
+
+@contextmanager
+def chromium(path: str | None = None) -> Iterator[Browser]:
+    """Start a headless browser, that at the path or whichever is found, and end it."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path or find_browser(), args=flags())
+        yield browser
+        browser.close()
 
 
 def find_browser(

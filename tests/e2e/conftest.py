@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from tests.once import alone
+from timmy_core.testing.sample.open import StandIn, open_copy
 
-from .browser import NoBrowserError, find_browser, flags
-from .served import Served
+from .browser import NoBrowserError, find_browser
+from .browser import chromium as start
+from .served import Served, serving
 from .window import Window
 
 Serve = Callable[..., Served]
@@ -38,10 +41,8 @@ def chromium() -> str:
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     """A headless browser; one a module, because its event loop would be in the way of later asynchronous tests."""
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=flags())
+    with start(chromium) as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -50,6 +51,16 @@ def window(request: pytest.FixtureRequest, browser: Browser, tmp_path: Path) -> 
     request.node.stash[WINDOW] = opened
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The workbench on a copy of the sample, as `timmy demo` serves it."""
+    folder = tmp_path_factory.mktemp("sample")
+    with StandIn() as models:
+        open_copy(folder / "home", url=models.url, now=datetime.now(UTC))
+        with serving(folder / "home", folder / "server") as started:
+            yield started
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from tests.e2e.album import Album, a_browser
+from tests.e2e.album import Album
+from tests.e2e.browser import chromium
 from tests.e2e.lab_house import home_with_a_past
 from tests.e2e.served import loopback, serving
 
@@ -26,7 +27,7 @@ def main(folder: Path) -> None:
     with (
         tempfile.TemporaryDirectory() as scratch,
         loopback() as provider,
-        a_browser() as browser,
+        chromium() as browser,
         serving(home_with_a_past(Path(scratch) / "repo", provider.url), Path(scratch) / "server") as served,
     ):
         album = Album(browser, folder, "lab", "/labs/")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.e2e.album import LOOKS, Album, a_browser
+from tests.e2e.album import LOOKS, Album
+from tests.e2e.browser import chromium
 from tests.e2e.served import serving
 from timmy_core.errors import LedgerError
 from timmy_core.settings import load_settings
@@ -130,7 +131,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     looks = tuple(sys.argv[2].split(",")) if len(sys.argv) > 2 else tuple(LOOKS)
-    with tempfile.TemporaryDirectory() as place, a_browser() as browser:
+    with tempfile.TemporaryDirectory() as place, chromium() as browser:
         album = Album(browser, folder, "ledger", "/lightning/ledger/", looks)
         for name in ("full", "empty"):
             home = Path(place) / name

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from tests.e2e.album import LOOKS, Album, a_browser
+from tests.e2e.album import LOOKS, Album
+from tests.e2e.browser import chromium
 from tests.e2e.pictures import history
 from tests.e2e.served import Served, loopback, provider_table, serving
 from tests.waiting import until
@@ -67,7 +68,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     turns = [Turn(ANSWERS, pause_s=0.05) for _ in range(40)]
-    with tempfile.TemporaryDirectory() as place, loopback(*turns) as provider, a_browser() as browser:
+    with tempfile.TemporaryDirectory() as place, loopback(*turns) as provider, chromium() as browser:
         home = Path(place) / "home"
         home.mkdir()
         (home / "timmy.toml").write_text(provider_table("box", provider.url, model="gemma-3-4b"), encoding="utf-8")

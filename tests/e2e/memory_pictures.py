@@ -15,7 +15,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from tests.e2e.album import Album, a_browser
+from tests.e2e.album import Album
+from tests.e2e.browser import chromium
 from tests.e2e.served import loopback, provider_table, serving
 from timmy_core import open_timmy
 from timmy_core.memory.model import NewEntry
@@ -122,7 +123,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as place,
         loopback(*[Turn((answer,)) for _, answer in TALK]) as one,
-        a_browser() as browser,
+        chromium() as browser,
     ):
         album = Album(browser, folder, "memory", "/memory/")
         for name in ("full", "empty"):

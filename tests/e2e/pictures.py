@@ -12,7 +12,8 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.e2e.album import Album, a_browser
+from tests.e2e.album import Album
+from tests.e2e.browser import chromium
 from tests.e2e.served import loopback, provider_table, serving
 from timmy_core import NewEvent, open_timmy
 from timmy_core.testing import Turn
@@ -78,7 +79,7 @@ def main() -> None:
             ollama.then(*spaced)
             for question, _ in CONVERSATION:
                 timmy.ask_sync(question)
-        with serving(home, Path(place) / "logs") as served, a_browser() as browser:
+        with serving(home, Path(place) / "logs") as served, chromium() as browser:
             for name, path in PAGES.items():
                 Album(browser, folder, "page", path).take(name, served, whole=False)
     if "--readme" in sys.argv:

@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import Page
 
-from tests.e2e.album import Album, a_browser
+from tests.e2e.album import Album
+from tests.e2e.browser import chromium
 from tests.e2e.served import Served, loopback, provider_table, serving
 from timmy_core.events.log import EventLog
 from timmy_core.router.breaker import Snapshot, Transition
@@ -143,7 +144,7 @@ def main() -> None:
         loopback(ANSWER) as one,
         loopback(ANSWER) as two,
         loopback(ANSWER) as three,
-        a_browser() as browser,
+        chromium() as browser,
     ):
         album = Album(browser, folder, "router", "/router/status/")
         price = "price = { input = 0.4, output = 1.6 }\n"

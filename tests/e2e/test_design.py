@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -11,12 +9,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from timmy_core.server.pages import PAGES as SERVED
-from timmy_core.testing.sample.open import StandIn, open_copy
 from ui.frame import PAGES
 
 from .album import settle
 from .conftest import Serve
-from .served import Served, serving
+from .served import Served
 from .window import PATIENCE_MS, Window, heading
 
 TITLES = {"Ledger": "Ledger", "Memory": "Memory", "Labs": "Latency lab"}
@@ -76,15 +73,6 @@ def test_the_menu_behind_more_is_walked_with_the_keyboard(home: Path, serve: Ser
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
     page.wait_for_url("**/labs/**")
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("design")
-    with StandIn() as models:
-        open_copy(folder / "home", url=models.url, now=datetime.now(UTC))
-        with serving(folder / "home", folder / "server") as started:
-            yield started
 
 
 def test_every_text_and_every_field_of_every_page_stands_out_from_what_lies_behind(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from tests.e2e.album import Album, a_browser
+from tests.e2e.album import Album
+from tests.e2e.browser import chromium
 from tests.e2e.scratch_repo import BETTER, CI, DEARER, PIN, README, make_repo, settings
 from tests.e2e.served import Served, serving
 from tests.waiting import until
@@ -64,7 +65,7 @@ def main() -> None:
     """Serve each state and take its pictures."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as place, a_browser() as browser:
+    with tempfile.TemporaryDirectory() as place, chromium() as browser:
         album = Album(browser, folder, "upgrades", "/self-modify/queue/")
         for name in ("full", "empty"):
             home = Path(place) / name

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 CHUNK: int = 2_000  # events deleted in one transaction; others wait so long
 _VACUUM_PAGES: Final = 512
-_MAX_STEPS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +151,7 @@ class Retention:
 
     def _delete(self) -> int:
         """Delete what is allowed, in short transactions that each move the base along."""
-        total = 0
-        for _ in range(_MAX_STEPS):
-            deleted = self._store.write(self._delete_some)
-            if not deleted:
-                break
-            total += deleted
-        return total
+        return self._store.write_steps(self._delete_some)
 
     def _delete_some(self, connection: Connection) -> int:
         base, prune_to = connection.execute("SELECT seq, prune_to FROM log_base").fetchone()
@@ -176,9 +169,7 @@ class Retention:
         return deleted
 
     def _give_back(self) -> None:
-        for _ in range(_MAX_STEPS):
-            if not self._store.write(_vacuum):
-                break
+        self._store.write_steps(_vacuum)
         # Where others read just now, the next checkpoint cuts the file instead.
         self._store.empty_wal()
 

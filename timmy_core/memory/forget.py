@@ -20,7 +20,6 @@ from timmy_core.memory.words import beside, rewrite, words_of
 from timmy_core.store.engine import Connection, Store
 
 CHUNK: int = 100  # entries that leave in one transaction; others wait so long
-_MAX_STEPS: Final = 1_000_000
 _NOTE: Final = """
 INSERT INTO memory_erasures (entry_seq, stage, reason, asked_by, at)
 SELECT entry.seq, 'noted', ?, ?, ? FROM memory_entries AS entry WHERE {where}
@@ -97,9 +96,7 @@ class Forgetting:
     # Removing ------------------------------------------------------------------------------------------------
 
     def _remove(self) -> None:
-        for _ in range(_MAX_STEPS):
-            if not self._store.write(self._remove_some):
-                break
+        self._store.write_steps(self._remove_some)
 
     def _remove_some(self, connection: Connection) -> bool:
         """Take some entries out, with their words and vectors, and say so, in one transaction."""

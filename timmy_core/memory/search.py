@@ -103,7 +103,7 @@ class QueryVectors(Protocol):
 
 
 _Row = tuple[Any, ...]
-_Near = tuple[list[str], Sequence[Near], list[_Row]]  # where that looked, what is near, and its rows
+_Looked = tuple[list[str], Sequence[Near], list[_Row]]  # where that looked, what is near, and its rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,13 +259,13 @@ class Search:
         now = to_us(asked.now)
         return [_candidate(row, near.get(row[0]), now) for row in rows], hits, complete
 
-    def _nearest(self, asked: _Asked, limit: int, allowed: Numbers | None) -> Callable[[], _Near] | None:
+    def _nearest(self, asked: _Asked, limit: int, allowed: Numbers | None) -> Callable[[], _Looked] | None:
         """Begin to look for what is near, on another thread; return what waits for it."""
         vector, vectors = asked.vector, self._vectors
         if vector is None or vectors is None:
             return None
 
-        def look() -> _Near:
+        def look() -> _Looked:
             with self._store.read() as connection:
                 names = asked.scopes.listed(connection)
                 found = vectors.search(vector, scopes=names, limit=limit, allowed=allowed)

@@ -31,7 +31,6 @@ FROM memory_entries AS entry
 WHERE seq = ? AND kind = 'conversation' AND state = 'stored' AND session IS NOT NULL
 """
 _PAGES: Final = 200  # that are rewritten in one transaction
-_MAX_STEPS: Final = 1_000_000
 _WORKED: Final = 2
 _FEW: Final = 1_000  # entries by which the index grows at least, before it is brought into one piece again
 _GROWN: Final = """
@@ -124,9 +123,7 @@ def rewrite(store: Store) -> None:
     Raises:
         StoreError: the database cannot be written.
     """
-    for _ in range(_MAX_STEPS):
-        if not store.write(_rewrite_some):
-            return
+    store.write_steps(_rewrite_some)
 
 
 def _rewrite_some(connection: Connection) -> bool:

@@ -27,6 +27,7 @@ Connection = sqlite3.Connection
 SQLITE_VERSION: Final = sqlite3.sqlite_version
 MAX_GROUP: Final = 512  # writes in one commit; more would only make the first one wait longer
 MAX_QUEUE: Final = 10_000  # writes that nobody waits for; past this `submit` refuses
+MAX_STEPS: Final = 1_000_000  # of one long write; it should end long before
 LINGER_S: Final = 0.02  # how long writes that nobody waits for may gather before they are committed
 _EMPTYING_S: Final = 0.2  # how long writers wait for readers at a time, while the write-ahead log is emptied
 
@@ -132,6 +133,20 @@ class Store:
             StoreError: the transaction could not be committed.
         """
         return self._enqueue(run).result()
+
+    def write_steps(self, step: Callable[[Connection], int]) -> int:
+        """Repeat a short write, each a transaction of its own, until it returns nothing; return the sum of what it did.
+
+        Raises:
+            StoreError: as `write`; what the steps before it did stays.
+        """
+        total = 0
+        for _ in range(MAX_STEPS):
+            done = self.write(step)
+            if not done:
+                break
+            total += done
+        return total
 
     async def awrite(self, run: Callable[[Connection], T]) -> T:
         """Do as `write`, without blocking the event loop; a cancelled caller's write is dropped if it has not begun."""
