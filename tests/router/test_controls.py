@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -160,15 +161,30 @@ def test_a_close_elsewhere_closes_what_failed_here(opened: Opener) -> None:
 
 def test_one_change_moves_a_circuit_once_in_the_log_however_many_follow(opened: Opener) -> None:
     one, *others = opened(), opened(), opened()
+    for action in ("isolate", "close") * 5:
+        one.router.control_sync("a", action, by="ann")  # the circuit's move is written after the answer
+        with ThreadPoolExecutor(len(others)) as pool:
+            list(pool.map(lambda other: other.router.follow(), others))
+        one.router.follow()
+    for each in (one, *others):
+        each.store.write(lambda _: None)  # what was still to be written is in the log
+    assert len(one.events.list(family="provider")) == 10
+    moves = [event.type for event in one.events.list(family="circuit", order="asc")]
+    assert moves == ["circuit.opened", "circuit.closed"] * 5
+
+
+def test_a_circuit_that_only_a_follower_has_is_told_too(opened: Opener) -> None:
+    one, other = (opened(ScriptedProvider("a", models={"default": model})) for model in ("small", "large"))
     one.router.control_sync("a", "isolate", by="ann")
-    one.store.write(lambda _: None)  # the circuit's move, which is written after the answer, is in the log
-    for other in others:
-        other.router.follow()
-        other.router.follow()
-    one.router.follow()
     one.store.write(lambda _: None)
-    assert len(one.events.list(family="provider")) == 1
-    assert [event.type for event in one.events.list(family="circuit")] == ["circuit.opened"]
+    other.router.follow()
+    other.store.write(lambda _: None)
+    moves = one.events.list(family="circuit", order="asc")
+    assert [(move.type, (move.data or {})["model"]) for move in moves] == [
+        ("circuit.opened", "small"),
+        ("circuit.opened", "large"),
+    ]
+    assert len({move.trace_id for move in moves}) == 1
 
 
 def test_a_process_that_watches_follows_by_itself(opened: Opener) -> None:

@@ -273,7 +273,6 @@ class Cascade:
         priority: int | Keep | None = KEEP,
         isolated: bool | Keep = KEEP,
         origin: Origin | None = None,
-        tell: bool = True,
     ) -> None:
         """Obey a person: what is not given stays, None is what the configuration says.
 
@@ -282,25 +281,24 @@ class Cascade:
             enabled: whether it is asked at all.
             priority: when its turn comes.
             isolated: whether its circuits are held open.
-            origin: what the records of moved circuits carry.
-            tell: whether there are such records; False where another process has written them.
+            origin: what the records of moved circuits carry; several processes that obey the same order carry the same.
 
         Raises:
             UnknownProviderError: no provider has that name.
         """
         moves = self._seats.set_control(name, enabled=enabled, priority=priority, isolated=isolated)
-        self._tell(moves if tell else [], origin)
+        self._tell(moves, origin)
 
-    def close_by_hand(self, name: str, *, origin: Origin | None = None, tell: bool = True) -> None:
+    def close_by_hand(self, name: str, *, origin: Origin | None = None) -> None:
         """Forget all that keeps callers away from a provider: open circuits, isolation, limits and bars.
 
-        `origin` and `tell` are as in `set_control`.
+        `origin` is as in `set_control`.
 
         Raises:
             UnknownProviderError: no provider has that name.
         """
         moves = self._seats.close_by_hand(name)
-        self._tell(moves if tell else [], origin)
+        self._tell(moves, origin)
 
     def clear_bar(self, name: str) -> None:
         """Ask a provider again that was set aside for a fault of ours: it was mended without a change here.
@@ -316,7 +314,7 @@ class Cascade:
 
     def _tell(self, moves: Moves, origin: Origin | None) -> None:
         for name, model, snapshot, transition in moves:
-            record = CircuitRecord(origin or Origin(new_id()), name, model, snapshot, transition)
+            record = CircuitRecord(origin or Origin(new_id()), name, model, snapshot, transition, ordered=True)
             self._desk.recorder.circuit_changed(record)
 
 

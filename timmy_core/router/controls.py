@@ -54,13 +54,11 @@ class Order:
         control: how the provider is to stand.
         close: its circuits are to be closed, and what kept callers away is to be forgotten.
         trace_id: what the events of this change share; None where it is not known.
-        told: the move of its circuits is in the log already.
     """
 
     control: Control
     close: bool = False
     trace_id: str | None = None
-    told: bool = False
 
 
 class Controls:
@@ -130,9 +128,7 @@ class Controls:
     def _order(self, control: Control, events: Sequence[Event]) -> Order:
         mine = [event for event in events if (event.data or {}).get("provider") == control.provider]
         close = any(event.type == _CLOSED for event in mine)
-        trace_id = mine[-1].trace_id if mine else None
-        moved = self._events.list(family="circuit", trace_id=trace_id, limit=1) if trace_id else []
-        return Order(control, close, trace_id, told=bool(moved))
+        return Order(control, close, mine[-1].trace_id if mine else None)
 
 
 def checked(action: str, by: str, value: int | None) -> Action:

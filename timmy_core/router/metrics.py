@@ -54,6 +54,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (provider, model) DO UPDATE SET state = excluded.state, failures = excluded.failures,
     open_until = excluded.open_until, isolated = excluded.isolated, reset_ms = excluded.reset_ms,
     limited_until = excluded.limited_until, changed_at = excluded.changed_at"""
+_TOLD: Final = """
+SELECT 1 FROM events
+WHERE trace_id = ? AND event_type = ? AND data ->> '$.provider' = ? AND data ->> '$.model' = ? LIMIT 1"""
 _TOTALS: Final = "SELECT requests, errors, cost_microusd, unpriced FROM provider_totals WHERE provider = ?"
 _ANSWERS: Final = """
 SELECT latency_us, first_token_us, output_tokens, ts FROM provider_metrics WHERE provider = ? AND outcome = 'completed'
@@ -149,10 +152,13 @@ class Metrics:
         self._submit(write, event)
 
     def circuit_changed(self, circuit: CircuitRecord) -> None:
-        """Write the circuit's move and its new state together."""
+        """Write the circuit's move and its new state together; nothing if another process wrote the same order's."""
         event = _circuit_event(circuit)
+        same = (event.trace_id, event.type, circuit.provider, circuit.model)
 
         def write(connection: Connection) -> None:
+            if circuit.ordered and connection.execute(_TOLD, same).fetchone():
+                return
             written = self._events.append_in(connection, event)
             connection.execute(_CIRCUIT, _circuit_row(circuit, to_us(written.ts)))
 

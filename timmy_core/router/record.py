@@ -59,13 +59,23 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class CircuitRecord:
-    """A circuit as it stands now; `transition` says that it moved."""
+    """A circuit as it stands now.
+
+    Args:
+        origin: whose request or order moved it.
+        provider: whose it is.
+        model: of which of its models.
+        snapshot: how it stands.
+        transition: how it moved; None where it did not.
+        ordered: a person moved it, and every process that follows does the same; the first one's record stands for all.
+    """
 
     origin: Origin
     provider: str
     model: str
     snapshot: Snapshot
     transition: Transition | None
+    ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class Steering:
             return
         origin = None if order.trace_id is None else Origin(order.trace_id)
         if order.close:
-            self._cascade.close_by_hand(control.provider, origin=origin, tell=not order.told)
+            self._cascade.close_by_hand(control.provider, origin=origin)
         tables = self._reloader.settings.providers
         configured = all(table.enabled for table in tables if table.name == control.provider)
         self._cascade.set_control(
@@ -127,7 +127,6 @@ class Steering:
             priority=control.priority,
             isolated=control.isolated,
             origin=origin,
-            tell=not order.told,
         )
 
     def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
