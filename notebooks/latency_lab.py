@@ -16,7 +16,7 @@ with app.setup:
 
     from timmy_core import open_timmy
     from timmy_core.router import latency
-    from ui import attempts, chips, frame, labs, latency_charts, latency_views, parts, saving
+    from ui import addressed, attempts, chips, frame, labs, latency_charts, latency_views, palette, parts, saving
     from ui.pulse import Pulse
 
 
@@ -46,7 +46,7 @@ def saving_pulse():
 
 @app.cell
 def choosing(timmy):
-    colors = latency_views.colors_of(timmy)
+    colors = palette.colors_of(timmy)
     groups = latency_views.groups(colors)
     choice = mo.ui.anywidget(chips.Chips(chips.from_address(frame.query(), groups), groups))
     return choice, colors
@@ -204,8 +204,8 @@ def closer(timmy, among, selections, colors, saved):
 @app.cell
 def checks():
     def test_a_moment_outside_of_the_time_is_its_middle():
-        among = latency.Chosen(labs.moment_of("2026-03-01T00:00+00:00"), labs.moment_of("2026-03-03T00:00+00:00"))
-        middle = labs.moment_of("2026-03-02T00:00+00:00")
+        among = latency.Chosen(addressed.moment("2026-03-01T00:00+00:00"), addressed.moment("2026-03-03T00:00+00:00"))
+        middle = addressed.moment("2026-03-02T00:00+00:00")
         assert latency_views.split_of({"split": "2020-01-01T00:00:00Z"}, among) == middle
         assert latency_views.split_of({"split": "nonsense"}, among) == middle
 

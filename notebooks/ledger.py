@@ -17,10 +17,9 @@ with app.setup:
     import marimo as mo
 
     from timmy_core import open_timmy
-    from ui import book, bookkeeping, entries, frame, ledger_charts, looking, parts, sats, saving, views
+    from ui import book, bookkeeping, chips, entries, frame, ledger_charts, parts, sats, saving, views
     from ui.booking import Booking
     from ui.entries import Entries
-    from ui.looking import Looking
     from ui.pulse import Pulse
     from ui.steering import who
 
@@ -53,7 +52,7 @@ def hands_pulse(timmy):
 @app.cell
 def questions(timmy):
     sought = mo.ui.anywidget(Entries(timmy, query=entries.from_address(frame.query())))
-    choice = mo.ui.anywidget(Looking(looking.from_address(frame.query())))
+    choice = mo.ui.anywidget(chips.Chips(chips.from_address(frame.query(), book.GROUPS), book.GROUPS, layout="line"))
     return choice, sought
 
 
@@ -196,7 +195,7 @@ def checks():
             "text": "a",
             "direction": "in",
         }
-        assert looking.from_address({"range": "9y", "at": "yesterday"}) == {"range": "30d"}
+        assert chips.from_address({"range": "9y", "at": "yesterday"}, book.GROUPS) == {"range": "30d"}
 
     def test_amounts_show_a_fraction_only_where_there_is_one():
         assert sats.words(21_340_000) == "21,340 sat"

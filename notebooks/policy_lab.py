@@ -15,7 +15,8 @@ with app.setup:
     import marimo as mo
 
     from timmy_core import open_timmy
-    from ui import chips, frame, knobs, labs, latency_views, policy_charts, policy_views, saving
+    from ui import chips, frame, knobs, labs, palette, policy_charts, policy_views, saving
+    from ui.addressed import RANGES
     from ui.plan_hands import PlanHands
     from ui.pulse import Pulse
     from ui.steering import who
@@ -55,8 +56,8 @@ def saving_pulse():
 @app.cell
 def choosing(timmy):
     address = frame.query()
-    colors, today = latency_views.colors_of(timmy), timmy.lab.today()
-    times = [chips.Group("range", "replay", [chips.Choice(key, word) for key, word in labs.WORDS.items()], "7d")]
+    colors, today = palette.colors_of(timmy), timmy.lab.today()
+    times = [chips.Group("range", "replay", [chips.Choice(key, RANGES[key][0]) for key in labs.OFFERED], labs.USUAL)]
     choice = mo.ui.anywidget(chips.Chips(chips.from_address(address, times), times))
     turned = mo.ui.anywidget(knobs.Knobs(today, knobs.from_address(address, today, list(colors)), colors))
     return choice, turned

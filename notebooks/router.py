@@ -17,7 +17,7 @@ with app.setup:
     import marimo as mo
 
     from timmy_core import TimmyError, open_timmy
-    from ui import attempts, choosing, frame, measures, now, palette, parts, provider_charts, saving, timeline, views
+    from ui import attempts, chips, frame, measures, now, palette, parts, provider_charts, saving, timeline, views
     from ui.cascade import cascade as drawn
     from ui.pulse import Pulse
     from ui.steering import Steering, who
@@ -54,7 +54,8 @@ def hands_pulse(timmy):
 @app.cell
 def questions(timmy):
     tried = mo.ui.anywidget(Trying(timmy.router))
-    choice = mo.ui.anywidget(choosing.Choosing(choosing.from_address(frame.query())))
+    groups = measures.groups(palette.colors_of(timmy))
+    choice = mo.ui.anywidget(chips.Chips(chips.from_address(frame.query(), groups), groups, layout="line"))
     return choice, tried
 
 
@@ -68,7 +69,7 @@ def state(choice, hands, pulse, timmy, tried):
     pulse.value, hands.value
     here = now.look(timmy)
     tried.widget.offer([(provider.name, provider.model) for provider in here.providers])
-    choice.widget.offer([(provider.name, here.colors[provider.name]) for provider in here.providers])
+    choice.widget.offer(measures.groups(here.colors))
     return (here,)
 
 
@@ -224,7 +225,10 @@ def checks():
         assert "every question gets the offline answer" in now.first_line(now.Now())
 
     def test_a_range_that_nobody_knows_is_the_usual_one():
-        assert choosing.from_address({"range": "9y", "provider": "p"}) == {"range": "24h", "provider": "p"}
+        assert chips.from_address({"range": "9y", "provider": "p"}, measures.groups({})) == {
+            "range": "24h",
+            "provider": "p",
+        }
 
     def test_nothing_spent_is_a_sentence():
         found = measures.Measured(now.Now().at, now.Now().at, "a moment")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from timmy_core import TimmyError
 from timmy_core.ledger.model import Account, Balance, Budget, Entry, Invoice, Stats, Sum
-from ui import ledger_charts, looking, palette, parts, sats
+from ui import addressed, ledger_charts, palette, parts, sats
+from ui.addressed import RANGES
+from ui.chips import Choice, Group
 from ui.markup import act, seek
 
 if TYPE_CHECKING:
@@ -21,6 +23,16 @@ if TYPE_CHECKING:
     from timmy_core.ledger.watch import WatchState
 
 FAMILIES = ("invoice", "payment", "budget", "ledger")
+USUAL = "30d"
+GROUPS = (
+    Group("at", "balance as of", [Choice("", "now")], moment=True),
+    Group(
+        "range",
+        "the last",
+        [Choice("7d", "7 days"), Choice("30d", "30 days"), Choice("90d", "90 days"), Choice("365d", "year")],
+        USUAL,
+    ),
+)
 _NOTHING = Balance(0, 0, 0, 0, 0, 0, 0, datetime(2026, 1, 1, tzinfo=UTC))
 _SUM = Sum("", 0, 0, 0, 0, 0)
 
@@ -53,7 +65,7 @@ class Here:
 
 def look(timmy: Timmy, query: Mapping[str, Any]) -> Here:
     """Return how the books stand; what is wrong becomes words."""
-    at, moment = timmy.clock.now(), looking.as_of(query)
+    at, moment = timmy.clock.now(), addressed.moment(str(query.get("at") or ""))
     moment = None if moment is None or moment >= at else moment
     ledger = timmy.ledger
     try:
@@ -62,7 +74,7 @@ def look(timmy: Timmy, query: Mapping[str, Any]) -> Here:
             at=at,
             as_of=moment,
             balance=ledger.balance(as_of=moment),
-            stats=ledger.stats(looking.days(query)),
+            stats=ledger.stats(_days(query)),
             budgets=ledger.budgets(),
             pending=ledger.pending(),
             accounts=ledger.accounts(as_of=moment, budgets=False),
@@ -81,9 +93,13 @@ def look(timmy: Timmy, query: Mapping[str, Any]) -> Here:
 def days(timmy: Timmy, query: Mapping[str, Any]) -> tuple[Sum, ...]:
     """Return what settled on each day, oldest first; nothing where that cannot be read, which the first line says."""
     try:
-        return timmy.ledger.stats(looking.days(query)).by_day
+        return timmy.ledger.stats(_days(query)).by_day
     except TimmyError:
         return ()
+
+
+def _days(query: Mapping[str, Any]) -> int:
+    return RANGES.get(str(query.get("range")), RANGES[USUAL])[1].days
 
 
 def agents(here: Here) -> list[str]:

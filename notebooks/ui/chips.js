@@ -1,51 +1,59 @@
-// Groups of choices as buttons, and moments as inputs, that stand in the page's address.
+// Groups of choices as buttons, some with a moment to be typed, that stand in the page's address.
+
+// A moment as the reader's own clock shows it, which is what the browser's field takes.
+function local(ms) {
+  return Number.isNaN(ms) ? "" : new Date(ms - new Date(ms).getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+}
 
 function render({ model, el }) {
-  const root = element("div", "tw-choose tw-chips");
+  const root = element("div", `tw-chips tw-chips-${model.get("layout")}`), fields = new Map();
   el.append(root);
 
-  const choose = (key, value) => {
+  const choose = (group, value) => {
     const query = { ...model.get("query") };
-    const usual = model.get("groups").find((group) => group.key === key)?.usual ?? "";
-    if (value) query[key] = value; else delete query[key];
-    writeAddress([key], { [key]: value === usual ? "" : value });
+    if (value) query[group.key] = value; else delete query[group.key];
+    writeAddress([group.key], { [group.key]: value === group.usual ? "" : value });
     model.set("query", query);
     model.save_changes();
     paint();
   };
-  const chip = (group, { value, text, color }) => {
-    const pressed = (model.get("query")[group.key] ?? group.usual) === value;
-    const node = button("", text, () => choose(group.key, value));
-    node.setAttribute("aria-pressed", pressed);
-    if (color) {
+  const chip = (group, chosen, { value, text, color }) => {
+    const pressed = chosen === value;
+    // A second press takes back what may be left unchosen.
+    const node = button("", text, () => choose(group, pressed && !group.usual ? "" : value));
+    node.ariaPressed = String(pressed);
+    if (group.choices.some((choice) => choice.color)) {
       const swatch = element("i");
-      swatch.style.background = color;
-      node.prepend(swatch);
+      swatch.style.background = color || "transparent";
+      if (value) node.prepend(swatch);
     }
     return node;
   };
-  // A moment is typed and shown in the reader's own zone, and stands in the address with its zone.
-  const moment = (group) => {
-    const input = element("input"), iso = model.get("query")[group.key];
-    input.type = "datetime-local";
-    input.ariaLabel = group.word;
-    if (iso) {
-      const at = new Date(iso);
-      if (!Number.isNaN(at.getTime())) input.value = new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
-    }
-    input.onchange = () => choose(group.key, input.value ? new Date(input.value).toISOString() : "");
-    return input;
+  // It stands in the address with its zone, and stays the same field, so that it can be typed in.
+  const field = (group, chosen) => {
+    const kept = fields.get(group.key) ?? Object.assign(element("input"), { type: "datetime-local", ariaLabel: group.word });
+    fields.set(group.key, kept);
+    kept.onchange = () => choose(group, kept.value ? new Date(kept.value).toISOString() : "");
+    kept.value = chosen ? local(Date.parse(chosen)) : "";
+    kept.max = local(present());
+    return kept;
+  };
+  const line = (group) => {
+    const chosen = model.get("query")[group.key] ?? group.usual;
+    const gone = group.open && chosen && group.choices.every(({ value }) => value !== chosen) ? [{ value: chosen, text: chosen }] : [];
+    const choices = [...group.choices, ...gone];
+    if (choices.length < 2 && !group.moment) return null;
+    const node = element("div", "tw-chips-group");
+    node.setAttribute("role", "group");
+    node.ariaLabel = group.word;
+    node.append(element("span", "tw-chips-word", group.word), ...choices.map((choice) => chip(group, chosen, choice)), ...(group.moment ? [field(group, chosen)] : []));
+    return node;
   };
   const paint = () => {
     const had = root.getRootNode().activeElement, word = had?.textContent;
-    root.replaceChildren(...model.get("groups").filter((group) => group.moment || group.choices.length > 1).map((group) => {
-      const node = element("div", "tw-choose-group");
-      node.setAttribute("role", "group");
-      node.ariaLabel = group.word;
-      node.append(element("span", "tw-choose-word", group.word), ...(group.moment ? [moment(group)] : group.choices.map((choice) => chip(group, choice))));
-      return node;
-    }));
+    root.replaceChildren(...model.get("groups").map(line).filter(Boolean));
     if (word) [...root.querySelectorAll("button")].find((one) => one.textContent === word)?.focus();
+    else if ([...fields.values()].includes(had)) had.focus();
   };
   model.on("change:groups", paint);
   paint();

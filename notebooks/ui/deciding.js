@@ -134,6 +134,8 @@ class Deciding {
       const back = message.back;
       this.hands.say(message.state, message.words, back ? { word: back.word, does: () => this.do(back.order) } : {});
     }
+    // Who may decide is known at once, not only when the page has been drawn anew.
+    if (message.people) this.model.set("people", message.people);
     if (mine) this.form = message.state === "bad" ? this.form : null;
     if (message.changed) { this.model.set("done", this.model.get("done") + 1); this.model.save_changes(); }
   }

@@ -159,7 +159,7 @@ def _pin(timmy: Timmy, order: Mapping[str, Any]) -> Reply:
         admitted_by=_text(order, "admitted_by"),
         admitting=_text(order, "admitting"),
     )
-    return _good(f"{name} may decide now.")
+    return _good(f"{name} may decide now.") | {"people": list(timmy.upgrading.approvals.people())}
 
 
 def _good(words: str) -> Reply:

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from timmy_core.ledger.model import Entry, Invoice, Page
+from ui import addressed, parts, sats
 from ui import entry as whole
-from ui import filters, parts, sats
 from ui.icons import family_icon
 from ui.joined import joined
 from ui.sought import Sought
@@ -39,14 +39,7 @@ class Entries(Sought):
 
 def from_address(address: Mapping[str, Any]) -> dict[str, str]:
     """Return what a page's address asks for; what it cannot mean is left out."""
-    found: dict[str, str] = {}
-    for key in KEYS:
-        value = address.get(key) or ""
-        text = (value if isinstance(value, str) else value[-1]).strip()
-        known = _KNOWN.get(key)
-        if text and (known is None or text in known) and (key not in {"since", "until"} or filters.moment(text)):
-            found[key] = text
-    return found
+    return addressed.asked(address, KEYS, _KNOWN)
 
 
 def opened(timmy: Timmy, key: str) -> dict[str, Any]:
@@ -68,7 +61,7 @@ def found(timmy: Timmy, query: Mapping[str, Any], cursor: str | None = None) -> 
 def wanted(query: Mapping[str, Any]) -> dict[str, Any]:
     """Return a query as `Ledger.list` takes it."""
     chosen: dict[str, Any] = {_NAMES.get(key, key): str(query[key]) for key in (*_NAMES, *_KNOWN) if query.get(key)}
-    bounds = {key: filters.moment(str(query.get(key) or "")) for key in ("since", "until")}
+    bounds = {key: addressed.moment(str(query.get(key) or "")) for key in ("since", "until")}
     return chosen | {key: moment for key, moment in bounds.items() if moment is not None}
 
 

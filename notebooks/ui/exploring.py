@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from html import escape
 from json import dumps
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import polars as pl
 from timmy_core import TimmyError, Wanted
 from timmy_core.events.model import EVENT_TYPES
 from ui import charts, parts, present, things
+from ui.addressed import RANGES
 from ui.as_notebook import notebook
 from ui.asking import CHUNK, KEYS
 from ui.listing import PAGE
@@ -22,13 +23,6 @@ from ui.listing import PAGE
 if TYPE_CHECKING:
     from timmy_core import Event, Timmy
 
-RANGES: dict[str, timedelta] = {
-    "15m": timedelta(minutes=15),
-    "1h": timedelta(hours=1),
-    "24h": timedelta(hours=24),
-    "7d": timedelta(days=7),
-    "30d": timedelta(days=30),
-}
 MAX_EXPORT = 100_000
 
 
@@ -84,8 +78,8 @@ def by_of(query: Mapping[str, str]) -> str:
 
 def wanted_of(query: Mapping[str, str], now: datetime) -> Wanted:
     """Return the filter that a query describes; a range ends now."""
-    span = RANGES.get(query.get("range", ""))
-    since = {"since": (now - span).isoformat()} if span else {}
+    stretch = RANGES.get(query.get("range", ""))
+    since = {"since": (now - stretch[1]).isoformat()} if stretch else {}
     return Wanted.of({**since, **query})
 
 

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+from ui import addressed
+from ui.addressed import RANGES, moment
+
 KEYS = ("text", "kind", "agent", "session", "range", "since", "until", "entry")
-RANGES = {
-    "24h": ("the last 24 hours", timedelta(hours=24)),
-    "7d": ("the last 7 days", timedelta(days=7)),
-    "30d": ("the last 30 days", timedelta(days=30)),
-    "365d": ("the last year", timedelta(days=365)),
-}
+OFFERED = ("24h", "7d", "30d", "365d")
 KINDS = ("conversation", "fact", "document")
 
 
 def from_address(address: Mapping[str, Any]) -> dict[str, str]:
     """Return what a page's address asks for; what it cannot mean is left out."""
-    found: dict[str, str] = {}
-    for key in KEYS:
-        value = address.get(key) or ""
-        text = (value if isinstance(value, str) else value[-1]).strip()
-        known = {"kind": KINDS, "range": tuple(RANGES)}.get(key)
-        if text and (known is None or text in known) and (key not in {"since", "until"} or moment(text)):
-            found[key] = text
-    return found
+    return addressed.asked(address, KEYS, {"kind": KINDS, "range": OFFERED})
 
 
 def wanted(query: Mapping[str, Any], now: datetime, *, until: str = "") -> dict[str, Any]:
@@ -55,12 +46,3 @@ def described(query: Mapping[str, Any]) -> str:
     elif query.get("range") in RANGES:
         words.append(RANGES[str(query["range"])][0])
     return ", ".join(words) or "no filter"
-
-
-def moment(text: str) -> datetime | None:
-    """Return a moment of an address; None where it is none, or says no zone."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None

@@ -12,6 +12,7 @@ import traitlets
 from timmy_core.memory import overview
 from timmy_core.memory.model import KINDS, Entry, Match, Why
 from ui import filters, palette
+from ui.addressed import RANGES
 from ui.joined import joined
 from ui.sought import Sought
 
@@ -40,7 +41,7 @@ class Finding(Sought):
     ranges: Any = traitlets.List().tag(sync=True)
 
     def __init__(self, timmy: Timmy, *, query: Mapping[str, str]) -> None:
-        ranges = [[key, words] for key, (words, _) in filters.RANGES.items()]
+        ranges = [[key, RANGES[key][0]] for key in filters.OFFERED]
         kinds = {kind: palette.KINDS[kind] for kind in KINDS}
         super().__init__(partial(found, timmy), partial(opened, timmy), query=dict(query), kinds=kinds, ranges=ranges)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +13,10 @@ from timmy_core import TimmyError
 from ui import parts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from timmy_core import Timmy
 
 LABS = (("latency", "Latency", "/labs/latency"), ("policy", "Policy", "/labs/policy"))
-RANGES: dict[str, timedelta] = {
-    "1h": timedelta(hours=1),
-    "24h": timedelta(hours=24),
-    "7d": timedelta(days=7),
-    "30d": timedelta(days=30),
-}
-WORDS = {"1h": "the last hour", "24h": "the last 24 hours", "7d": "the last 7 days", "30d": "the last 30 days"}
+OFFERED, USUAL = ("1h", "24h", "7d", "30d"), "7d"
 
 
 @dataclass(frozen=True)
@@ -79,17 +70,3 @@ def view(title: str, how: str, asked: Asked, chart: Any, *, labels: str = "", no
         words = f"This could not be measured: {asked.problem}" if asked.problem else nothing
         return mo.Html(parts.section(title, parts.empty(parts.sentence(words)) + sql_of(asked.sql)))
     return mo.vstack([mo.Html(titled(title, how, asked, labels=labels)), chart(asked.frame)], gap=0)
-
-
-def span(query: Mapping[str, str], now: datetime, usual: str = "7d") -> tuple[datetime, datetime]:
-    """Return the two ends of what the address asks for."""
-    return now - RANGES.get(query.get("range", usual), RANGES[usual]), now
-
-
-def moment_of(text: str) -> datetime | None:
-    """Return a moment of the address; None where it is none, or has no zone."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return None if moment.tzinfo is None else moment.astimezone(UTC)

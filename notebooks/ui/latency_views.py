@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from timmy_core.router import latency
-from ui import latency_charts, palette, parts, views
+from ui import addressed, chips, latency_charts, palette, parts, views
 from ui.chips import Choice, Group
-from ui.labs import RANGES, WORDS, Asked, moment_of, span
-
-if TYPE_CHECKING:
-    from timmy_core import Timmy
+from ui.labs import OFFERED, USUAL, Asked
 
 BY = {"model": "model", "provider": "provider", "hour": "hour of day (UTC)", "prompt": "size of the question"}
 MEASURES = {"latency_ms": "whole answer", "first_token_ms": "first token"}
@@ -22,20 +19,19 @@ MEASURES = {"latency_ms": "whole answer", "first_token_ms": "first token"}
 
 def groups(colors: Mapping[str, str]) -> list[Group]:
     """Return what there is to choose."""
-    providers = [Choice("", "all"), *(Choice(name, name, color) for name, color in colors.items())]
     return [
-        Group("range", "time", [Choice(key, key) for key in RANGES], "7d"),
-        Group("provider", "provider", providers),
+        Group("range", "time", [Choice(key, key) for key in OFFERED], USUAL),
+        chips.providers(colors),
         Group("how", "asked for", [Choice("", "all"), Choice("stream", "streams"), Choice("whole", "whole answers")]),
         Group("measure", "measured", [Choice(key, word) for key, word in MEASURES.items()], "latency_ms"),
         Group("by", "told apart by", [Choice(key, key) for key in BY], "model"),
-        Group("split", "compare at"),
+        Group("split", "compare at", moment=True),
     ]
 
 
 def chosen(query: Mapping[str, str], now: datetime) -> latency.Chosen:
     """Return which attempts are asked about."""
-    since, until = span(query, now)
+    since, until = addressed.span(query, now, USUAL)
     how = query.get("how", "")
     return latency.Chosen(since, until, query.get("provider", ""), None if not how else how == "stream")
 
@@ -50,13 +46,6 @@ def measure_of(query: Mapping[str, str]) -> latency.Measure:
     return cast("latency.Measure", query.get("measure", "latency_ms"))
 
 
-def colors_of(timmy: Timmy) -> dict[str, str]:
-    """Return one colour a provider, in the order in which they are asked."""
-    infos = timmy.router.providers()
-    colors = palette.provider_colors({info.name: info.kind for info in infos})
-    return {info.name: colors[info.name] for info in infos}
-
-
 def labels(asked: Asked, colors: Mapping[str, str]) -> str:
     """Return one label a provider that is drawn. HTML."""
     if not asked.any or "provider" not in asked.frame.columns:
@@ -67,7 +56,7 @@ def labels(asked: Asked, colors: Mapping[str, str]) -> str:
 
 def headline(asked: Asked, query: Mapping[str, str]) -> str:
     """Answer in one line how long answers took. HTML; `asked` is of the percentiles by provider."""
-    words = WORDS[query.get("range", "7d")]
+    words = addressed.words(query, USUAL)
     if asked.problem:
         return escape(parts.sentence(f"this could not be measured: {asked.problem}"))
     if asked.frame.is_empty():
@@ -97,7 +86,7 @@ def percentile_table(asked: Asked, by: latency.By) -> str:
 
 def split_of(query: Mapping[str, str], among: latency.Chosen) -> datetime:
     """Return the moment before and after which is compared: the chosen one, or the middle."""
-    asked = moment_of(query.get("split", ""))
+    asked = addressed.moment(query.get("split", ""))
     middle = among.since + (among.until - among.since) / 2
     return asked if asked is not None and among.since < asked < among.until else middle
 

@@ -14,10 +14,10 @@ import polars as pl
 
 from timmy_core import TimmyError
 from timmy_core.router.costs import daily_costs
+from ui import addressed, chips, palette, parts, present, views
 from ui import now as moment
-from ui import palette, parts, present, views
 from ui.cascade import TARGET, percent, usd
-from ui.choosing import RANGES, USUAL, WORDS
+from ui.chips import Choice, Group
 
 if TYPE_CHECKING:
     from timmy_core import Timmy
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from timmy_core.router.report import Line
     from ui.now import Now
 
+USUAL = "24h"
 DRAWN = 5_000  # attempts that a distribution is drawn from; its figures are of all
 _CLASSES = 8
 
@@ -56,17 +57,22 @@ class Measured:
         return sum(line.attempts for line in self.lines)
 
 
+def groups(colors: Mapping[str, str]) -> list[Group]:
+    """Return what there is to choose: a stretch of time, and one of the providers that have these colours."""
+    times = [Choice(key, key) for key in ("1h", "24h", "7d")]
+    return [Group("range", "time", times, USUAL), chips.providers(colors)]
+
+
 def span(query: Mapping[str, str], at: datetime | None = None) -> tuple[datetime, datetime]:
     """Return the two ends of what the address asks for."""
-    until = at or present.now()
-    return until - RANGES[query.get("range", USUAL)], until
+    return addressed.span(query, at or present.now(), USUAL)
 
 
 def measure(timmy: Timmy, query: Mapping[str, str]) -> Measured:
     """Look up what was measured; what goes wrong becomes words."""
     (since, until), provider = span(query, timmy.clock.now()), query.get("provider", "")
-    colors = palette.provider_colors({info.name: info.kind for info in timmy.router.providers()})
-    words = WORDS[query.get("range", USUAL)]
+    colors = palette.colors_of(timmy)
+    words = addressed.words(query, USUAL)
     only: dict[str, Any] = {"provider": provider} if provider else {}
     try:
         attempts = timmy.frame("attempts", since=since, limit=DRAWN, **only)

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from timmy_core import Timmy
 
 LIGHT_GROUND = "#fafaf9"
 DARK_GROUND = "#131517"
@@ -67,12 +71,17 @@ def provider_colors(kinds: Mapping[str, str]) -> dict[str, str]:
 
     It does not depend on the order in which they are asked, so steering them changes no colour.
     """
-    found: dict[str, str] = {}
+    found = dict.fromkeys(kinds, "")
     spare = itertools.cycle(SPARE)
     for name, kind in sorted(kinds.items()):
         color = provider_color(kind)
         found[name] = color if color not in found.values() else next(spare)
     return found
+
+
+def colors_of(timmy: Timmy) -> dict[str, str]:
+    """Return one colour a provider, in the order in which they are asked."""
+    return provider_colors({info.name: info.kind for info in timmy.router.providers()})
 
 
 def luminance(color: str) -> float:

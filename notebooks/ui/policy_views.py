@@ -13,9 +13,9 @@ import polars as pl
 from timmy_core import TimmyError
 from timmy_core.router.replay import LIMITS
 from timmy_core.settings_change import shown
-from ui import coloring, parts, saving
+from ui import addressed, coloring, parts, saving
 from ui.cascade import percent, usd
-from ui.labs import WORDS, span
+from ui.labs import USUAL
 from ui.latency_views import number_table
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Tried:
 
 def past(timmy: Timmy, query: Mapping[str, str]) -> Past:
     """Read the past and replay today's policy; what goes wrong becomes words."""
-    since, until = span(query, timmy.clock.now())
+    since, until = addressed.span(query, timmy.clock.now(), USUAL)
     try:
         recording = timmy.lab.recording(since=since, until=until, limit=MOST)
         then = timmy.lab.recorded(recording)
@@ -84,7 +84,7 @@ def tried(timmy: Timmy, before: Past, wanted: Mapping[str, Any]) -> Tried:
 
 def headline(before: Past, found: Tried, query: Mapping[str, str]) -> str:
     """Answer in one line what the policy would have made of the past. HTML."""
-    words = WORDS[query.get("range", "7d")]
+    words = addressed.words(query, USUAL)
     if before.problem or found.problem:
         return escape(parts.sentence(f"this could not be replayed: {before.problem or found.problem}"))
     if before.now is None or not before.any:

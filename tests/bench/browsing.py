@@ -17,8 +17,10 @@ from figures import ROOT
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from e2e.browser import chromium as chromium  # for the benchmarks
+from e2e.browser import chromium
 from e2e.served import plain_environment, timmy_command
+
+__all__ = ["chromium", "free_port", "plain_environment", "running", "timmy_command", "timmy_up"]
 
 START_S = 60
 STOP_S = 20

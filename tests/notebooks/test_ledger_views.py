@@ -17,7 +17,7 @@ from timmy_core.ledger.watch import WatchState
 from timmy_core.settings import load_settings
 from timmy_core.testing import FakeClock
 from timmy_core.timmy import Timmy
-from ui import billing, book, booking, bookkeeping, entries, entry, ledger_charts, looking, qr, sats, taking
+from ui import billing, book, booking, bookkeeping, chips, entries, entry, ledger_charts, qr, sats, taking
 
 NOW = datetime(2026, 11, 22, 14, 2, tzinfo=UTC)
 
@@ -166,8 +166,9 @@ def test_a_line_needs_something_to_compare() -> None:
 
 
 def test_addresses_keep_only_what_they_can_mean() -> None:
-    assert looking.from_address({"range": "90d", "at": "2026-11-01T00:00:00Z"}) == {
-        "range": "90d", "at": "2026-11-01T00:00:00Z"}  # fmt: skip
+    asked = {"range": "90d", "at": "2026-11-01T00:00:00Z"}
+    assert chips.from_address(asked, book.GROUPS) == asked
+    assert chips.from_address({"range": "1h", "at": "2026-11-01"}, book.GROUPS) == {"range": "30d"}
     assert entries.from_address({"direction": "up", "since": "soon", "agent": ["a", "b"]}) == {"agent": "b"}
 
 

@@ -19,7 +19,7 @@ from timmy_core.router.chat import Answer, Attempt, Delta, Done, Failure, Provid
 from timmy_core.router.costs import DayCost
 from timmy_core.router.report import Line, Move
 from timmy_core.timmy import Timmy
-from ui import attempts, cascade, choosing, measures, now, palette, provider_charts, steering, timeline, trying
+from ui import attempts, cascade, chips, measures, now, palette, provider_charts, steering, timeline, trying
 
 NOW = datetime(2026, 11, 22, 14, 2, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=41)
@@ -374,8 +374,12 @@ def test_what_a_hand_opened_is_told_from_what_failures_opened() -> None:
 
 
 def test_the_address_keeps_what_is_known_and_nothing_else() -> None:
-    assert choosing.from_address({"range": ["1h", "7d"], "provider": " box "}) == {"range": "7d", "provider": "box"}
-    assert choosing.from_address({}) == {"range": "24h"}
+    groups = measures.groups({"here": "#000000"})
+    assert chips.from_address({"range": ["1h", "7d"], "provider": " box "}, groups) == {
+        "range": "7d",
+        "provider": "box",
+    }
+    assert chips.from_address({"range": "9y"}, groups) == {"range": "24h"}
 
 
 def test_two_providers_of_a_kind_have_colours_of_their_own_that_no_steering_changes() -> None:
