@@ -238,7 +238,7 @@ def health(timmy: Timmy, held: Held) -> str:
         pairs.append(("model", parts.ident(meaning.model, chars=28)))
     if not meaning.local_model:
         pairs.append(("embedder", escape(_where(timmy))))
-    pairs += [(f"index of {state.scope}", _index(state)) for state in index_states(timmy)]
+    pairs += [(f"index of {state.scope or 'all scopes'}", _index(state)) for state in index_states(timmy)]
     scopes = sorted(sizes.scopes.items(), key=lambda pair: -pair[1])
     pairs += [(f"in {scope}", parts.count(number)) for scope, number in scopes[:SHOWN]]
     pairs.append(("store", parts.size(timmy.store.size_bytes())))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timmy_core.memory.index.found import Found
+from timmy_core.memory.index.kernel import to_bf16
 from timmy_core.store.engine import Store
 
 MODEL = "made@1"
@@ -94,6 +95,11 @@ def plain(
             kinds[kind] = max(near, kinds.get(kind, near))
     found = [Found(seq, **kinds) for seq, kinds in best.items()]
     return sorted(found, key=lambda one: (-one.best, one.entry_seq))[:limit]
+
+
+def in_the_file(vector: Floats) -> bytes:
+    """Return a vector as a graph's file holds it."""
+    return to_bf16(vector.astype(np.float16).astype(np.float32)).tobytes()
 
 
 def seqs(found: Iterable[Found]) -> list[int]:

@@ -28,16 +28,16 @@ class MadeUp:
         return None if local_only else np.ones(2, np.float32)
 
     def search(
-        self, vector: Vector, *, scopes: Sequence[str], limit: int, allowed: Collection[int] | None = None
+        self, vector: Vector, *, scopes: Sequence[str] | None, limit: int, allowed: Collection[int] | None = None
     ) -> list[Found]:
         del vector
         open_ = [
             seq for seq in self.near
-            if self.scopes.get(seq, scopes[0]) in scopes and (allowed is None or seq in allowed)
+            if (not scopes or self.scopes.get(seq, scopes[0]) in scopes) and (allowed is None or seq in allowed)
         ]  # fmt: skip
         return [Found(seq, whole=self.near[seq]) for seq in sorted(open_, key=lambda seq: -self.near[seq])[:limit]]
 
-    def among(self, vector: Vector, entries: Collection[int], *, scopes: Sequence[str] = ()) -> list[Found]:
+    def among(self, vector: Vector, entries: Collection[int], *, scopes: Sequence[str] | None = ()) -> list[Found]:
         del vector, scopes
         return [Found(seq, whole=self.near[seq]) for seq in entries if seq in self.near]
 

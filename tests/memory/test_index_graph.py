@@ -10,11 +10,10 @@ import pytest
 
 from timmy_core.memory.index.files import Folder
 from timmy_core.memory.index.graph import width_of_search
-from timmy_core.memory.index.kernel import to_bf16
 from timmy_core.memory.index.vectors import Vectors
 from timmy_core.store.engine import Store
 
-from .made_vectors import BF16, MODEL, WIDTH, Floats, agree, clustered, forget, plain, put, seqs
+from .made_vectors import BF16, MODEL, WIDTH, agree, clustered, forget, in_the_file, plain, put, seqs
 
 LARGE = 2_000
 Opener = Callable[[], Vectors]
@@ -54,10 +53,6 @@ def recall(store: Store, vectors: Vectors, *, asked: int = 60, limit: int = 10) 
         expected = seqs(plain(store, query, ["shared"], limit))
         hits += len(set(expected) & set(seqs(vectors.search(query, scopes=["shared"], limit=limit))))
     return hits / (asked * limit)
-
-
-def in_the_file(vector: Floats) -> bytes:
-    return to_bf16(vector.astype(np.float16).astype(np.float32)).tobytes()
 
 
 def files(root: Path) -> list[str]:

@@ -14,6 +14,7 @@ from timmy_core.clock import to_us
 from timmy_core.errors import EntryError
 from timmy_core.memory.checks import check_field
 from timmy_core.memory.model import SHARED, agent_scope, scope_token, session_scope
+from timmy_core.memory.rows import SCOPES
 from timmy_core.memory.selection import conditions
 from timmy_core.store.engine import Connection
 
@@ -23,16 +24,6 @@ _MOST: Final = 20_000  # entries that are gathered, however many there are
 _LARGE: Final = 5_000  # entries from which on those of a time are gathered by the index of times alone
 
 _LAST: Final = 1 << 62
-
-# Each scope that there is, by jumps through the index instead of a look at every entry.
-_SCOPES: Final = """
-WITH RECURSIVE known (scope) AS (
-    SELECT min(scope) FROM memory_entries
-    UNION ALL
-    SELECT (SELECT min(scope) FROM memory_entries WHERE scope > known.scope) FROM known WHERE known.scope IS NOT NULL
-)
-SELECT scope FROM known WHERE scope IS NOT NULL
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +44,6 @@ class Scopes:
             return match
         tokens = " OR ".join(f'"{scope_token(name)}"' for name in self.names)
         return f"(scope : ({tokens})) AND ({match})"
-
-    def listed(self, connection: Connection) -> list[str]:
-        """Return the names, those of every scope that there is where none was named."""
-        if self.names is not None:
-            return list(self.names)
-        return [row[0] for row in connection.execute(_SCOPES)]
 
 
 EVERYWHERE: Final = Scopes(None)
@@ -124,7 +109,7 @@ class Filters:
         clauses, values = conditions({**narrowing, "state": "stored", "valid_at": valid_at})
         where, names = scopes.condition()
         if kind is not None and scopes.names is None:
-            where = f"entry.scope IN ({_SCOPES})"  # since the index by kind is one by scope first
+            where = f"entry.scope IN ({SCOPES})"  # since the index by kind is one by scope first
         clauses, values = [where, *clauses], [*names, *values]
         if without_traces:
             clauses.append(

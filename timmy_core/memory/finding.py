@@ -16,7 +16,8 @@ from timmy_core.store.engine import Store
 
 if TYPE_CHECKING:
     from timmy_core.memory.index.found import Found
-    from timmy_core.memory.index.vectors import ScopeState, Vectors
+    from timmy_core.memory.index.state import ScopeState
+    from timmy_core.memory.index.vectors import Vectors
     from timmy_core.memory.search import Numbers, Search, Vector
 
 
@@ -113,11 +114,11 @@ class _Followed:
         self._finding = finding
 
     def search(
-        self, vector: Vector, *, scopes: Sequence[str], limit: int, allowed: Numbers | None = None
+        self, vector: Vector, *, scopes: Sequence[str] | None, limit: int, allowed: Numbers | None = None
     ) -> list[Found]:
         """Return the nearest entries of the scopes."""
         return self._finding._index().search(vector, scopes=scopes, limit=limit, allowed=allowed)  # noqa: SLF001
 
-    def among(self, vector: Vector, entries: Collection[int], *, scopes: Sequence[str] = ()) -> list[Found]:
+    def among(self, vector: Vector, entries: Collection[int], *, scopes: Sequence[str] | None = ()) -> list[Found]:
         """Return the similarities of some entries, which are most likely in these scopes."""
         return self._finding._index().among(vector, entries, scopes=scopes)  # noqa: SLF001

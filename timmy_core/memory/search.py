@@ -79,12 +79,12 @@ class NearestVectors(Protocol):
     """The index of vectors."""
 
     def search(
-        self, vector: Vector, *, scopes: Sequence[str], limit: int, allowed: Numbers | None = None
+        self, vector: Vector, *, scopes: Sequence[str] | None, limit: int, allowed: Numbers | None = None
     ) -> Sequence[Near]:
-        """Return the nearest entries of the scopes."""
+        """Return the nearest entries of the scopes, of all where none is named."""
         ...
 
-    def among(self, vector: Vector, entries: Collection[int], *, scopes: Sequence[str] = ()) -> Sequence[Near]:
+    def among(self, vector: Vector, entries: Collection[int], *, scopes: Sequence[str] | None = ()) -> Sequence[Near]:
         """Return the similarities of some entries, which are most likely in these scopes."""
         ...
 
@@ -103,7 +103,7 @@ class QueryVectors(Protocol):
 
 
 _Row = tuple[Any, ...]
-_Looked = tuple[list[str], Sequence[Near], list[_Row]]  # where that looked, what is near, and its rows
+_Looked = tuple[Sequence[Near], list[_Row]]  # what is near, and its rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,12 +250,12 @@ class Search:
             rows = _read(connection, asked.filters, hits.seqs)
             complete = hits.complete
             if nearest is not None:
-                names, found, beside = nearest()
+                found, beside = nearest()
                 complete = complete and len(found) < limit
                 near = {one.entry_seq: one for one in found}
                 known = set(hits.seqs)
                 rows += [row for row in beside if row[0] not in known]
-                near |= self._similar(asked, [row[0] for row in rows if row[0] not in near], names)
+                near |= self._similar(asked, [row[0] for row in rows if row[0] not in near])
         now = to_us(asked.now)
         return [_candidate(row, near.get(row[0]), now) for row in rows], hits, complete
 
@@ -267,17 +267,16 @@ class Search:
 
         def look() -> _Looked:
             with self._store.read() as connection:
-                names = asked.scopes.listed(connection)
-                found = vectors.search(vector, scopes=names, limit=limit, allowed=allowed)
-                return names, found, _read(connection, asked.filters, [one.entry_seq for one in found])
+                found = vectors.search(vector, scopes=asked.scopes.names, limit=limit, allowed=allowed)
+                return found, _read(connection, asked.filters, [one.entry_seq for one in found])
 
         return self._aside.start(look)
 
-    def _similar(self, asked: _Asked, seqs: Sequence[int], scopes: Sequence[str]) -> dict[int, Near]:
+    def _similar(self, asked: _Asked, seqs: Sequence[int]) -> dict[int, Near]:
         """Return the similarities of what only words found."""
         if asked.vector is None or self._vectors is None or not seqs:
             return {}
-        return {one.entry_seq: one for one in self._vectors.among(asked.vector, seqs, scopes=scopes)}
+        return {one.entry_seq: one for one in self._vectors.among(asked.vector, seqs, scopes=asked.scopes.names)}
 
     def _newest(self, filters: Filters, limit: int) -> list[Match]:
         """Answer no question: the newest entries that pass the filters."""

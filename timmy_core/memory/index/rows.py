@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timmy_core.memory.index.kernel import Matrix, Numbers
+from timmy_core.memory.rows import SCOPES
 from timmy_core.store.engine import Connection
 from timmy_core.store.readers import Readable
 
+EVERYWHERE: Final = ""  # in place of a scope's name: all of them together
 PAGE: Final = 4_000  # entries in one read, so that no read is long
 
 _HEAD: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'memory_changes'"
@@ -21,14 +23,14 @@ _CHANGED: Final = "SELECT number, entry_seq FROM memory_changes WHERE number > ?
 _STATE: Final = "SELECT value FROM memory_state WHERE key = ?"
 _SCOPES: Final = """
 SELECT e.seq, e.scope FROM json_each(?) AS wanted CROSS JOIN memory_entries AS e ON e.seq = wanted.value"""
-_MEMBERS: Final = "SELECT seq FROM memory_entries WHERE scope = ?"
+_MEMBERS: Final = "SELECT e.seq FROM memory_entries AS e WHERE {where}"
 _VECTORS: Final = """
 SELECT v.entry_seq, v.part, v.vector FROM json_each(?) AS wanted
 CROSS JOIN memory_vectors AS v ON v.entry_seq = wanted.value AND v.model = ?"""
 _COUNT: Final = """
 SELECT count(*) FROM (
     SELECT 1 FROM memory_entries AS e CROSS JOIN memory_vectors AS v ON v.entry_seq = e.seq AND v.model = ?
-    WHERE e.scope = ? LIMIT ?
+    WHERE {where} LIMIT ?
 )"""
 
 
@@ -81,27 +83,36 @@ class Source:
             row = connection.execute(_STATE, (key,)).fetchone()
         return row[0] if row else None
 
+    def scopes(self) -> list[str]:
+        """Return the name of every scope that there is."""
+        with self._store.read() as connection:
+            return [row[0] for row in connection.execute(SCOPES)]
+
     def members(self, scope: str) -> Numbers:
         """Return every entry of a scope, in order."""
+        where, values = _within(scope)
         with self._store.read() as connection:
-            found = np.fromiter((row[0] for row in connection.execute(_MEMBERS, (scope,))), np.int64)
+            rows = connection.execute(_MEMBERS.format(where=where), values)
+            found = np.fromiter((row[0] for row in rows), np.int64)
         found.sort()
         return found
 
     def by_scope(self, entries: Numbers) -> dict[str, Numbers]:
-        """Return those of the entries that there still are, by their scopes."""
-        found: dict[str, list[int]] = {}
+        """Return those of the entries that there still are, by their scopes, and those of everywhere."""
+        found: dict[str, list[int]] = {EVERYWHERE: []}
         for page in _pages(entries):
             with self._store.read() as connection:
                 for seq, scope in connection.execute(_SCOPES, (_json(page),)):
                     found.setdefault(scope, []).append(seq)
+                    found[EVERYWHERE].append(seq)
         return {scope: np.array(seqs, np.int64) for scope, seqs in found.items()}
 
     def count(self, scope: str, at_most: int) -> int:
         """Return how many vectors a scope has; counting ends at a number."""
+        where, values = _within(scope)
         with self._store.read() as connection:
-            found: int = connection.execute(_COUNT, (self.model, scope, at_most)).fetchone()[0]
-        return found
+            row = connection.execute(_COUNT.format(where=where), (self.model, *values, at_most)).fetchone()
+        return int(row[0])
 
     def vectors(self, entries: Numbers) -> Rows:
         """Return every vector of some entries."""
@@ -130,6 +141,11 @@ class Source:
             np.array([row[1] for row in found], np.int32)[sound],
             vectors if sound.all() else vectors[sound],
         )
+
+
+def _within(scope: str) -> tuple[str, tuple[str, ...]]:
+    """Return what is of a scope as a condition in SQL, and the values to bind."""
+    return ("1", ()) if scope == EVERYWHERE else ("e.scope = ?", (scope,))
 
 
 def _pages(entries: Numbers) -> Iterator[Numbers]:

@@ -11,7 +11,7 @@ from timmy_core.memory.index.files import Folder
 from timmy_core.memory.index.found import Found, nearest
 from timmy_core.memory.index.graph import Graph
 from timmy_core.memory.index.kernel import Numbers, Vector, by_entry, similarities
-from timmy_core.memory.index.rows import Source
+from timmy_core.memory.index.rows import EVERYWHERE, Source
 
 RESCORED: Final = 50  # entries that the graph names at least, and that are then compared one by one
 DEAD: Final = 0.2  # of a graph's rows: from here on it misses too much and is built anew
@@ -77,6 +77,11 @@ class Shelf:
         """How it is searched: exact, graph or streamed."""
         return "streamed" if self.streamed else "graph" if self.graph else "exact"
 
+    @property
+    def used(self) -> bool:
+        """Whether it is searched; all scopes together are only by a graph."""
+        return self.scope != EVERYWHERE or self.graph is not None
+
     def wants_graph(self, exact_below: int) -> bool:
         """Whether a new generation would make searching quicker, or find more."""
         if self.graph is None:
@@ -89,6 +94,10 @@ class Shelf:
     def worn(self) -> bool:
         """Whether so many of the graph's rows are dead that it has to be built from nothing."""
         return self.graph is not None and len(self.graph.dead) - self.graph.live >= DEAD * len(self.graph.dead)
+
+    def searched(self, query: Vector, limit: int, allowed: Numbers | None) -> list[Found]:
+        """Return the nearest entries."""
+        return self.search(query, limit, allowed) + search_blocks([self.block], query, limit, allowed)
 
     def search(self, query: Vector, limit: int, allowed: Numbers | None) -> list[Found]:
         """Return the nearest entries of what is not in the block."""

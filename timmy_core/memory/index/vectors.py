@@ -6,7 +6,6 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,28 +20,17 @@ from timmy_core.memory.index.files import Folder, read_manifest
 from timmy_core.memory.index.found import Found, nearest
 from timmy_core.memory.index.kernel import Numbers, Vector, members
 from timmy_core.memory.index.pile import Small
-from timmy_core.memory.index.rows import Source
+from timmy_core.memory.index.rows import EVERYWHERE, Source
 from timmy_core.memory.index.shelf import Shelf, scored
+from timmy_core.memory.index.state import ScopeState, state_of
 from timmy_core.store.engine import Store
 from timmy_core.store.lock import flocked
 
 EXACT_BELOW: Final = 50_000
 BUDGET_MIB: Final = 256
 _PAUSE_S: Final = 2.0  # how long changes gather before the files follow them
+_GRAPHS: Final = 2  # of so many scopes; where there are more, one graph of all is quicker
 _NOBODY: Final = np.empty(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeState:
-    """How a scope that is open is searched; for the page."""
-
-    scope: str
-    vectors: int
-    route: str  # exact, graph or streamed
-    generation: int  # of the graph; 0 without
-    new: int  # vectors that came after the graph
-    dead: int  # rows of the graph that no longer count
-    bytes: int
 
 
 class Vectors:
@@ -98,7 +86,7 @@ class Vectors:
         self,
         vector: NDArray[np.floating[Any]],
         *,
-        scopes: Sequence[str],
+        scopes: Sequence[str] | None,
         limit: int,
         allowed: Collection[int] | Numbers | None = None,
     ) -> list[Found]:
@@ -106,7 +94,7 @@ class Vectors:
 
         Args:
             vector: of the question, by the model in use.
-            scopes: where to look, and nowhere else.
+            scopes: where to look, and nowhere else; None for everywhere.
             limit: how many at most; fewer only if there are fewer.
             allowed: the entries that may be found; None for all.
 
@@ -122,7 +110,28 @@ class Vectors:
             if among is not None and not len(among):
                 return []
             self._follow(source)
-            return nearest(self._search(source, scopes, query, limit, among), limit)
+            if scopes is None:
+                whole = self._whole(source)
+                found = whole.searched(query, limit, among) if whole else self._each(source, query, limit, among)
+            else:
+                found = self._search(source, scopes, query, limit, among)
+            return nearest(found, limit)
+
+    def _whole(self, source: Source) -> Shelf | None:
+        """Return the graph of all scopes together, where there is one."""
+        there = EVERYWHERE in self._shelves or self._folder(source, EVERYWHERE).identity() is not None
+        shelf = self._shelf(source, EVERYWHERE) if there else None
+        return shelf if shelf is not None and shelf.graph is not None else None
+
+    def _each(self, source: Source, query: Vector, limit: int, allowed: Numbers | None) -> list[Found]:
+        """Look into one scope after the other, and have a graph of all made where that is slow."""
+        names = source.scopes()
+        found = self._search(source, names, query, limit, allowed)
+        opened = [shelf for name in names if (shelf := self._shelves.get(name))]
+        small = [shelf for shelf in opened if shelf.graph is None and not shelf.wants_graph(self._exact_below)]
+        if len(opened) - len(small) > _GRAPHS or sum(map(len, small)) >= self._exact_below:
+            self._shelf(source, EVERYWHERE)
+        return found
 
     def _search(
         self, source: Source, scopes: Sequence[str], query: Vector, limit: int, allowed: Numbers | None
@@ -154,7 +163,7 @@ class Vectors:
         return found
 
     def among(
-        self, vector: NDArray[np.floating[Any]], entries: Collection[int], *, scopes: Sequence[str] = ()
+        self, vector: NDArray[np.floating[Any]], entries: Collection[int], *, scopes: Sequence[str] | None = ()
     ) -> list[Found]:
         """Return the similarities of entries that were found by other means; of those only that have a vector.
 
@@ -168,7 +177,9 @@ class Vectors:
             if source is None or not len(entries):
                 return []
             query, wanted = _checked(vector, source.dimensions), _numbers(entries)
-            found = self._opened(query, wanted, scopes)
+            whole = self._whole(source) if scopes is None else None
+            names = (EVERYWHERE,) if whole else tuple(self._shelves) if scopes is None else scopes
+            found = self._opened(query, wanted, names)
         known = np.array([one.entry_seq for one in found], np.int64)
         rest = wanted[~members(wanted, known)]
         return found + scored(source, query, rest) if len(rest) else found
@@ -198,7 +209,7 @@ class Vectors:
     def states(self) -> list[ScopeState]:
         """Return how each scope that is open is searched."""
         with self._lock:
-            return [_state(shelf) for shelf in self._shelves.values()]
+            return [state_of(shelf) for shelf in self._shelves.values() if shelf.used]
 
     def _follow(self, source: Source) -> None:
         """Take over what any process wrote since the last look; where there is nothing new, that is one read."""
@@ -223,7 +234,8 @@ class Vectors:
         return shelf
 
     def _open(self, source: Source, scope: str) -> Shelf:
-        return Shelf(scope, source, self._folder(source, scope), self._budget // (2 * source.dimensions))
+        most = 0 if scope == EVERYWHERE else self._budget // (2 * source.dimensions)
+        return Shelf(scope, source, self._folder(source, scope), most)
 
     def _folder(self, source: Source, scope: str) -> Folder:
         return Folder(self._root, scope, source.model)
@@ -373,16 +385,3 @@ def _numbers(entries: Collection[int] | Numbers) -> Numbers:
 
 def _in_graphs(shelves: Sequence[Shelf], query: Vector, limit: int, allowed: Numbers | None) -> list[Found]:
     return [one for shelf in shelves for one in shelf.search(query, limit, allowed)]
-
-
-def _state(shelf: Shelf) -> ScopeState:
-    graph = shelf.graph
-    return ScopeState(
-        scope=shelf.scope,
-        vectors=len(shelf),
-        route=shelf.route,
-        generation=graph.manifest.generation if graph else 0,
-        new=len(shelf.block) if graph else 0,
-        dead=len(graph.dead) - graph.live if graph else 0,
-        bytes=shelf.bytes,
-    )
