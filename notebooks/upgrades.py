@@ -52,14 +52,14 @@ def hands_pulse(timmy):
 
 
 @app.cell
-def saving_pulse(timmy):
-    mo.ui.anywidget(saving.Saving(upgrades=partial(saving.upgrades, timmy)))
-
-
-@app.cell
 def sieve():
     choice = mo.ui.anywidget(chips.Chips(chips.from_address(frame.query(), reviewing.GROUPS), reviewing.GROUPS))
     return (choice,)
+
+
+@app.cell
+def saving_pulse(choice, timmy):
+    mo.ui.anywidget(saving.Saving(upgrades=partial(reviewing.decided, timmy, choice.widget)))
 
 
 @app.cell

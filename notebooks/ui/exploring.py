@@ -130,20 +130,22 @@ def matching(found: Found, counted: Counted) -> str:
     if counted.problem:
         return f"Those that match were not counted: {escape(counted.problem)}."
     matched = [f"<strong>{parts.count(counted.total)}</strong> match"] if found.wanted.described() else []
-    said = "; ".join([*matched, *_failures(found, counted)])
+    failed = _failures(found, counted)
+    wrong = [f"{'went' if matched else 'Went'} wrong: {failed}"] if failed else []
+    said = "; ".join([*matched, *wrong])
     return f"{said}." if said else ""
 
 
-def _failures(found: Found, counted: Counted) -> list[str]:
+def _failures(found: Found, counted: Counted) -> str:
     failed = [(name, count) for name, count in counted.facets.get("type", []) if name.endswith((".failed", ".error"))]
-    if not failed or found.wanted.type:
-        return []
+    if found.wanted.type:
+        return ""
     links = [
         f"<a href='/swarm/events?type={name}' data-ask='{escape(dumps({'type': name}), quote=True)}'>"
         f"{parts.count(number)} {name}</a>"
         for name, number in failed[:3]
     ]
-    return [", ".join(links)]
+    return ", ".join(links)
 
 
 def nothing(query: Mapping[str, str], head: int) -> str:

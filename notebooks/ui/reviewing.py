@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from timmy_core import TimmyError
 from ui import parts, saving
@@ -14,6 +14,8 @@ from ui.chips import Choice, Group
 from ui.markup import act
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from timmy_core import Timmy
     from timmy_core.events.model import Event
     from timmy_core.upgrades.following import Step
@@ -88,9 +90,7 @@ def look(timmy: Timmy, chosen: str, query: Mapping[str, str] | None = None) -> H
         queue = timmy.upgrades
         page = queue.list(state=WAITING, limit=_LISTED_WAITING)
         waiting = sorted(page.proposals, key=_urgency)
-        wanted = query or {}
-        states = wanted_states(wanted)
-        since = at - _TIMES[wanted["decided"]] if wanted.get("decided") in _TIMES else None
+        states, since = wanted_states(query or {}), _wanted_since(query or {}, at)
         past = queue.list(state=states, limit=_LISTED)
         one, missing = None, ""
         try:
@@ -218,6 +218,22 @@ def over(here: Here) -> str:
 def wanted_states(query: Mapping[str, str]) -> tuple[State, ...]:
     """Return the outcomes that the address asks for."""
     return tuple(state for state in OVER if query.get("state", "any") in ("any", state))
+
+
+def _wanted_since(query: Mapping[str, str], now: datetime) -> datetime | None:
+    span = _TIMES.get(query.get("decided", ""))
+    return None if span is None else now - span
+
+
+def decided(timmy: Timmy, choice: Any) -> pl.DataFrame:
+    """Return what was decided or ran out, as far as it is chosen, newest first; for a file."""
+    import polars as pl
+
+    ended = pl.coalesce("applied_at", "decided_at", "created_at")
+    since = _wanted_since(choice.query, timmy.clock.now())
+    rows = timmy.frame("upgrades", limit=saving.MOST).reverse()
+    rows = rows.filter(pl.col("state").is_in(wanted_states(choice.query)))
+    return rows if since is None else rows.filter(ended >= since)
 
 
 def _ended(one: Proposal) -> datetime:

@@ -143,11 +143,6 @@ def memory(timmy: Timmy, sought: Any) -> pl.DataFrame:
     )
 
 
-def upgrades(timmy: Timmy) -> pl.DataFrame:
-    """Return all proposals, whatever came of them, newest first."""
-    return timmy.frame("upgrades", limit=MOST).reverse()
-
-
 def _paged(page: Callable[[Any], Any]) -> list[Any]:
     found: list[Any] = []
     cursor = None

@@ -177,8 +177,7 @@ def crowd(folder: Path, entries: int) -> Iterator[Crowd]:
         asked = Asked(talk)
         asked.learn(questions)
         with closing(Vectors(store, home / "index", model=MODEL, dimensions=WIDTH, background=False)) as vectors:
-            scopes = list({f"agent:{batch.agent_id}" for batch in (talk.entry(place) for place in range(200))})
-            vectors.search(talk.vector(questions[0]), scopes=scopes, limit=1)
+            vectors.search(talk.vector(questions[0]), scopes=None, limit=1)
             vectors.maintain()
             words = Search(store, SystemClock(), tokens=estimate)
             hybrid = Search(store, SystemClock(), tokens=estimate, vectors=vectors, embeddings=asked)

@@ -3,7 +3,7 @@
     python tests/bench/run.py [append feed router steady peers money invoices ledger screen crowd start
         remember memory log upgrades]
 
-Takes about half an hour, with a log of a million events, and wants a machine that does nothing else; each part alone
+Takes about 40 minutes, with a log of a million events, and wants a machine that does nothing else; each part alone
 takes `--rounds` and more.
 """
 

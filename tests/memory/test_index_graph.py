@@ -196,5 +196,5 @@ def test_the_thread_builds_by_itself(store: Store, root: Path, monkeypatch: pyte
 
 
 def test_the_width_of_a_search_grows_with_the_graph() -> None:
-    assert [width_of_search(rows) for rows in (2_000, 100_000, 1_000_000)] == [96, 192, 383]
+    assert [width_of_search(rows) for rows in (2_000, 100_000, 1_000_000)] == [96, 128, 383]
     assert width_of_search(10**9) == 1024

@@ -6,7 +6,7 @@ import html
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -201,3 +201,11 @@ def test_what_was_decided_is_sifted_by_outcome_and_time_and_says_where_nothing_i
     assert "Nothing was decided with these filters." in reviewing.over(seen)
     assert not reviewing.look(timmy, "", {"decided": "all", "state": "any"}).sifted
     assert reviewing.wanted_states({"state": "applied"}) == ("applied",)
+
+
+def test_the_file_of_what_was_decided_holds_what_is_chosen(timmy: Timmy) -> None:
+    id_, _waits = propose(timmy), propose(timmy, title="Other words", words__txt="redder\n")
+    timmy.upgrades.test(id_)
+    do(timmy, "reject", id=id_, by="ann", pin=PIN, reason="Not now.")
+    for query, found in (({}, [id_]), ({"decided": "7d", "state": "rejected"}, [id_]), ({"state": "applied"}, [])):
+        assert reviewing.decided(timmy, SimpleNamespace(query=query))["id"].to_list() == found
