@@ -30,9 +30,9 @@ Numbers = NDArray[np.int64]
 
 MAX_LIMIT: Final = 1_000
 MAX_RECENCY: Final = 10.0
-CANDIDATES: Final = 48  # entries that are read and compared in full, unless filters leave too few
+CANDIDATES: Final = 40  # entries that are read and compared in full, unless filters leave too few
 MAX_CANDIDATES: Final = 250_000  # where filters leave hardly any; after these the search ends with what it has
-_NEAR: Final = 32  # of those, at least so many by their meaning
+_NEAR: Final = 24  # of those, at least so many by their meaning
 _UNRELATED: Final = 0.15  # an entry without a word of the question has to be nearer than this
 _GROWTH: Final = 4
 _DAY_US: Final = 86_400_000_000
