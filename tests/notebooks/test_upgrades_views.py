@@ -204,6 +204,7 @@ def test_what_was_decided_is_sifted_by_outcome_and_time_and_says_where_nothing_i
 
 
 def test_the_file_of_what_was_decided_holds_what_is_chosen(timmy: Timmy) -> None:
+    assert do(timmy, "pin", by="ann", pin=PIN)["people"] == ["ann"]
     id_, _waits = propose(timmy), propose(timmy, title="Other words", words__txt="redder\n")
     timmy.upgrades.test(id_)
     do(timmy, "reject", id=id_, by="ann", pin=PIN, reason="Not now.")
