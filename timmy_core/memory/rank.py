@@ -227,8 +227,8 @@ def _meaning(candidates: Sequence[Candidate], by: Weights) -> Scores:
 def _known(values: Sequence[float | None]) -> Scores | None:
     """Return similarities, with the middle one for an entry whose vector is still to come."""
     known = [value for value in values if value is not None]
-    if not known:
-        return None
+    if not known or len(known) == len(values):
+        return np.array(known) if known else None
     middle = float(np.median(known))
     return np.array([middle if value is None else value for value in values])
 
@@ -256,7 +256,7 @@ def _habits(candidates: Sequence[Candidate], by: Weights) -> Scores:
 def diverse(ranked: Sequence[Ranked], limit: int, by: Weights) -> list[Ranked]:
     """Choose the best that do not repeat each other (MMR): what nearly says the same as a better one comes later."""
     rest = ranked[: 2 * limit + 5]
-    words = [frozenset(fold(one.candidate.texts[0]).split()) for one in rest]
+    words = [frozenset(text.split()) for text in _folded([one.candidate.texts[0] for one in rest])]
     scores = [one.score for one in rest]
     waiting = list(range(len(rest)))
     chosen: list[Ranked] = []
