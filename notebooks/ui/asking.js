@@ -223,11 +223,4 @@ class Asking {
   }
 }
 
-function render({ model, el }) {
-  const root = document.createElement("div");
-  el.append(root);
-  const asking = new Asking(model, root);
-  return () => asking.end();
-}
-
-export default { render };
+export default { render: rendering(Asking) };

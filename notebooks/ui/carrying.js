@@ -85,11 +85,4 @@ class Carrying {
   end() { this.model.off("msg:custom", this.came); }
 }
 
-function render({ model, el }) {
-  const root = document.createElement("div");
-  el.append(root);
-  const carrying = new Carrying(model, root);
-  return () => carrying.end();
-}
-
-export default { render };
+export default { render: rendering(Carrying) };

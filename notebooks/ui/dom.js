@@ -26,3 +26,13 @@ function writeAddress(keys, values, { push = false } = {}) {
   const text = address.toString(), next = location.pathname + (text ? `?${text}` : "");
   if (next !== location.pathname + location.search) history[push ? "pushState" : "replaceState"](history.state, "", next);
 }
+
+// What a widget's module exports, of a class that is given the model and an element of its own.
+function rendering(Kind) {
+  return ({ model, el }) => {
+    const root = element("div");
+    el.append(root);
+    const one = new Kind(model, root);
+    return () => one.end();
+  };
+}

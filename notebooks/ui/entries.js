@@ -3,46 +3,30 @@
 const KEYS = ["text", "direction", "status", "agent", "task", "source", "node", "since", "until", "entry"];
 const PICKS = { direction: [["", "in and out"], ["in", "coming in"], ["out", "going out"]], status: [["", "every state"], ["pending", "pending"], ["settled", "settled"], ["failed", "failed"], ["expired", "expired"]] };
 const WAIT_MS = 220;
-const number = (value) => value.toLocaleString("en-US");
 const short = (text) => (text.length > 18 ? `…${text.slice(-8)}` : text);
 
-const day = (moment) => moment.toLocaleDateString([], { day: "numeric", month: "short", year: moment.getFullYear() === new Date(present()).getFullYear() ? undefined : "numeric" });
 function when(moment) {
   const clock = moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
   return moment.toDateString() === new Date(present()).toDateString() ? clock : `${day(moment)} ${clock}`;
 }
 
-class Entries {
+class Entries extends Sought {
   constructor(model, root) {
-    Object.assign(this, { model, root, asked: 0, cursor: null, busy: false, rows: new Map(), pending: null });
-    this.build();
-    this.listen();
-    this.paint();
-    this.find();
+    super(model, root, KEYS, WAIT_MS);
+    this.rows = new Map();
+    this.begin();
   }
-  get query() { return this.model.get("query"); }
   ask(changes, { replace = true } = {}) {
-    const merged = { ...this.query, ...changes };
-    const next = Object.fromEntries(KEYS.filter((key) => merged[key]).map((key) => [key, merged[key]]));
-    if (JSON.stringify(next) === JSON.stringify(this.query)) return;
-    const only = Object.keys(changes).every((key) => key === "entry");
-    writeAddress(KEYS, next, { push: !replace });
-    this.model.set("query", next);
-    this.model.save_changes();
-    this.paint();
-    if (only) this.open(); else this.find();
+    if (!this.wish({ ...this.query, ...changes }, replace)) return;
+    if (Object.keys(changes).every((key) => key === "entry")) this.open(); else this.find();
   }
-  find() {
-    this.asked += 1; this.busy = true;
-    this.root.dataset.busy = "true";
-    this.model.send({ kind: "find", number: this.asked, query: this.query });
-  }
+  keeps(wanted, link) { return Boolean(wanted.entry || link.dataset.add); }
 
   build() {
     this.root.className = "tw-entries";
     const line = element("div", "tw-seek-line");
     this.words = Object.assign(element("input", "tw-seek-text"), { type: "search", placeholder: "Search memo, hash, invoice, failure", ariaLabel: "search the ledger", spellcheck: false });
-    this.words.oninput = () => { clearTimeout(this.pending); this.pending = setTimeout(() => this.ask({ text: this.words.value.trim(), entry: "" }), WAIT_MS); };
+    this.words.oninput = () => this.typed(() => ({ text: this.words.value.trim(), entry: "" }));
     this.words.onkeydown = (event) => { if (event.key === "ArrowDown") { event.preventDefault(); this.step(1); this.list.focus(); } };
     this.picks = ["direction", "status", "agent", "node"].map((key) => this.pick(key));
     line.append(this.words, ...this.picks);
@@ -92,28 +76,6 @@ class Entries {
     return chip;
   }
 
-  listen() {
-    this.came = (message) => this.told(message);
-    this.named = () => this.paint();
-    this.stamped = () => this.find();
-    this.brushed = () => { const chosen = this.model.get("brush"); if (chosen) this.ask({ ...chosen, entry: "" }, { replace: false }); };
-    this.model.on("msg:custom", this.came);
-    this.model.on("change:names", this.named);
-    this.model.on("change:stamp", this.stamped);
-    this.model.on("change:brush", this.brushed);
-    // Anything on the page that asks for entries, such as an agent's bar or what is pending.
-    this.elsewhere = (event) => {
-      if (event.metaKey || event.ctrlKey) return;
-      const link = event.composedPath().find((node) => node.dataset?.seek);
-      if (!link) return;
-      event.preventDefault();
-      const wanted = JSON.parse(link.dataset.seek);
-      const kept = wanted.entry || link.dataset.add ? {} : Object.fromEntries(KEYS.map((key) => [key, ""]));
-      this.ask({ ...kept, ...wanted }, { replace: false });
-      if (!this.root.contains(link)) this.root.scrollIntoView({ block: "start" });
-    };
-    document.addEventListener("click", this.elsewhere);
-  }
   told(message) {
     if (message.kind === "detail") {
       if (message.id === this.query.entry) this.fill(message.html);
@@ -196,22 +158,7 @@ class Entries {
     event.preventDefault();
     this.step(event.key === "ArrowDown" ? 1 : -1);
   }
-  end() {
-    clearTimeout(this.pending);
-    this.near.disconnect();
-    this.model.off("msg:custom", this.came);
-    this.model.off("change:names", this.named);
-    this.model.off("change:stamp", this.stamped);
-    this.model.off("change:brush", this.brushed);
-    document.removeEventListener("click", this.elsewhere);
-  }
+  end() { super.end(); this.near.disconnect(); }
 }
 
-function render({ model, el }) {
-  const root = document.createElement("div");
-  el.append(root);
-  const entries = new Entries(model, root);
-  return () => entries.end();
-}
-
-export default { render };
+export default { render: rendering(Entries) };

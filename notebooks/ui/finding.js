@@ -3,18 +3,12 @@
 const KEYS = ["text", "kind", "agent", "session", "range", "since", "until", "entry"];
 const WAIT_MS = 160;
 const SNIPPET = 340;
-const number = (value) => value.toLocaleString("en-US");
 
 function keeps(className, text, order) {
   const node = button(className, text);
   node.dataset.keep = JSON.stringify(order);
   return node;
 }
-
-const day = (text) => {
-  const moment = new Date(text), year = moment.getFullYear() === new Date(present()).getFullYear() ? undefined : "numeric";
-  return moment.toLocaleDateString([], { day: "numeric", month: "short", year });
-};
 
 // Endings are cut by the search, so a word is the same as one that begins alike and is about as long.
 function same(token, words) {
@@ -52,39 +46,25 @@ function snippet(text, words) {
   return [start ? "… " : "", ...marked(text.slice(start, end), words).pieces, end < text.length ? " …" : ""];
 }
 
-class Finding {
+class Finding extends Sought {
   constructor(model, root) {
-    Object.assign(this, { model, root, asked: 0, shown: 0, cursor: null, waiting: null, openId: null });
-    this.build();
-    this.listen();
-    this.paint();
-    this.find();
+    super(model, root, KEYS, WAIT_MS);
+    Object.assign(this, { shown: 0, openId: null });
+    this.begin();
   }
-  get query() { return this.model.get("query"); }
   ask(changes, { replace = true } = {}) {
     const merged = { ...this.query, ...changes };
     if (!("entry" in changes)) delete merged.entry;
     if (changes.range !== undefined) { delete merged.since; delete merged.until; }
     if ("since" in changes || "until" in changes) delete merged.range;
-    const next = Object.fromEntries(KEYS.filter((key) => merged[key]).map((key) => [key, merged[key]]));
-    if (JSON.stringify(next) === JSON.stringify(this.query)) return;
-    writeAddress(KEYS, next, { push: !replace });
-    this.model.set("query", next);
-    this.model.save_changes();
-    this.paint();
-    this.find();
-  }
-  find() {
-    this.asked += 1;
-    this.root.dataset.busy = "true";
-    this.model.send({ kind: "find", number: this.asked, query: this.query });
+    if (this.wish(merged, replace)) this.find();
   }
   build() {
     this.root.className = "tw-seek";
     const line = element("div", "tw-seek-line");
     this.words = element("input", "tw-seek-text");
     Object.assign(this.words, { type: "search", placeholder: "Search what Timmy remembers", ariaLabel: "search what Timmy remembers", spellcheck: false, value: this.query.text ?? "" });
-    this.words.oninput = () => { clearTimeout(this.waiting); this.waiting = setTimeout(() => this.ask({ text: this.words.value.trim() }), WAIT_MS); };
+    this.words.oninput = () => this.typed(() => ({ text: this.words.value.trim() }));
     this.words.onkeydown = (event) => {
       if (event.key === "Enter") { clearTimeout(this.waiting); this.ask({ text: this.words.value.trim() }, { replace: false }); }
       if (event.key === "ArrowDown") { event.preventDefault(); this.list.querySelector(".tw-hit-head")?.focus(); }
@@ -124,7 +104,7 @@ class Finding {
     const chips = [];
     const stretch = query.since || query.until;
     if (query.entry) chips.push(this.chip("entry", `…${query.entry.slice(-8)}`, { entry: "" }));
-    if (stretch) chips.push(this.chip("time", `${query.since ? day(query.since) : "…"} – ${query.until ? day(query.until) : "now"}`, { since: "", until: "" }));
+    if (stretch) chips.push(this.chip("time", `${query.since ? day(new Date(query.since)) : "…"} – ${query.until ? day(new Date(query.until)) : "now"}`, { since: "", until: "" }));
     const where = Object.fromEntries(["kind", "agent", "session", "range", "since", "until"].filter((key) => query[key]).map((key) => [key, query[key]]));
     if (Object.keys(where).length) {
       chips.push(button("tw-clear", "clear filters", () => this.ask({ kind: "", agent: "", session: "", range: "", since: "", until: "" })));
@@ -139,26 +119,6 @@ class Finding {
     chip.append(element("span", "tw-muted", name), element("b", "", shown), element("span", "tw-x", "✕"));
     chip.ariaLabel = `${name} ${shown}: remove this filter`;
     return chip;
-  }
-  listen() {
-    this.came = (message) => this.told(message);
-    this.changed = () => this.paint();
-    this.stamped = () => this.find();
-    this.brushed = () => { const chosen = this.model.get("brush"); if (chosen) this.ask(chosen, { replace: false }); };
-    this.model.on("msg:custom", this.came);
-    this.model.on("change:names", this.changed);
-    this.model.on("change:stamp", this.stamped);
-    this.model.on("change:brush", this.brushed);
-    // Anything on the page that asks for entries, such as a count or a list of facts.
-    this.elsewhere = (event) => {
-      if (event.metaKey || event.ctrlKey) return;
-      const link = event.composedPath().find((node) => node.dataset?.seek);
-      if (!link) return;
-      event.preventDefault();
-      this.ask({ ...Object.fromEntries(KEYS.map((key) => [key, ""])), ...JSON.parse(link.dataset.seek) }, { replace: false });
-      this.root.scrollIntoView({ block: "start" });
-    };
-    document.addEventListener("click", this.elsewhere);
   }
   told(message) {
     if (message.kind === "open") { this.fill(message); return; }
@@ -202,8 +162,8 @@ class Finding {
     about.append(dot, element("b", "", row.kind));
     const who = [row.speaker, row.title, row.session ? `session ${row.session}` : "", row.passage ? `passage ${row.passage}${row.parts ? ` of ${row.parts}` : ""}` : row.parts ? `${row.parts} passages` : ""].filter(Boolean).join(" · ");
     about.append(element("span", "tw-muted tw-hit-who", who));
-    if (row.ended) about.append(element("span", "tw-hit-ended", `held until ${day(row.ended)}`));
-    const when = element("time", "tw-muted", day(row.ts)); when.title = new Date(row.ts).toLocaleString();
+    if (row.ended) about.append(element("span", "tw-hit-ended", `held until ${day(new Date(row.ended))}`));
+    const when = element("time", "tw-muted", day(new Date(row.ts))); when.title = new Date(row.ts).toLocaleString();
     about.append(when);
     const text = element("p", "tw-hit-text"); text.append(...snippet(plain(row), row.words));
     head.append(about, text);
@@ -268,21 +228,6 @@ class Finding {
     else if (event.key === "ArrowDown") { event.preventDefault(); heads[at + 1]?.focus(); }
     else if (event.key === "ArrowUp") { event.preventDefault(); (heads[at - 1] ?? this.words).focus(); }
   }
-  end() {
-    clearTimeout(this.waiting);
-    this.model.off("msg:custom", this.came);
-    this.model.off("change:names", this.changed);
-    this.model.off("change:stamp", this.stamped);
-    this.model.off("change:brush", this.brushed);
-    document.removeEventListener("click", this.elsewhere);
-  }
 }
 
-function render({ model, el }) {
-  const root = document.createElement("div");
-  el.append(root);
-  const finding = new Finding(model, root);
-  return () => finding.end();
-}
-
-export default { render };
+export default { render: rendering(Finding) };

@@ -118,11 +118,4 @@ class Listing {
   }
 }
 
-function render({ model, el }) {
-  const root = document.createElement("div");
-  el.append(root);
-  const listing = new Listing(model, root);
-  return () => listing.end();
-}
-
-export default { render };
+export default { render: rendering(Listing) };

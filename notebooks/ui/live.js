@@ -291,11 +291,4 @@ class View {
   }
 }
 
-function render({ model, el }) {
-  const root = document.createElement("div");
-  el.append(root);
-  const view = new View(model, root);
-  return () => view.end();
-}
-
-export default { render };
+export default { render: rendering(View) };

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from timmy_core.memory.index.found import Found
 from timmy_core.memory.index.kernel import to_bf16
+from timmy_core.memory.index.vectors import Vectors
 from timmy_core.store.engine import Store
 
 MODEL = "made@1"
@@ -23,6 +25,7 @@ VALUES (?, ?, 'fact', ?, 'test', ?, 0, 0, 0, 0, ?)"""
 _VECTOR = "INSERT OR REPLACE INTO memory_vectors (entry_seq, model, part, vector) VALUES (?, ?, ?, ?)"
 
 Floats = NDArray[np.float32]
+Opener = Callable[[], Vectors]
 
 
 def clustered(count: int, *, seed: int = 0, width: int = WIDTH, clusters: int = 40) -> Floats:
@@ -120,3 +123,16 @@ def agree(ours: Sequence[Found], theirs: Sequence[Found], *, within: float = 1e-
     ]
     close = all((a is None) == (b is None) and (a is None or abs(a - b) < within) for a, b in parts)
     return close and bool((np.abs(near[:, 0] - near[:, 1]) < within).all())
+
+
+def openers(store: Store, root: Path, *, exact_below: int) -> Iterator[Opener]:
+    """Yield what opens the vectors once more; all that were opened are closed at the end."""
+    opened: list[Vectors] = []
+
+    def open_one() -> Vectors:
+        opened.append(Vectors(store, root, model=MODEL, dimensions=WIDTH, exact_below=exact_below, background=False))
+        return opened[-1]
+
+    yield open_one
+    for vectors in opened:
+        vectors.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,10 @@ from timmy_core.memory.index.rows import EVERYWHERE
 from timmy_core.memory.index.vectors import Vectors
 from timmy_core.store.engine import Store
 
-from .made_vectors import BF16, MODEL, WIDTH, agree, clustered, forget, in_the_file, plain, put, seqs
+from .made_vectors import BF16, Opener, agree, clustered, forget, in_the_file, openers, plain, put, seqs
 
 LARGE, SCOPES, EACH = 1_000, 20, 100
 NAMES = [f"agent:{number}" for number in range(SCOPES)]
-Opener = Callable[[], Vectors]
 
 
 @pytest.fixture
@@ -25,15 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opener(store: Store, root: Path) -> Iterator[Opener]:
-    opened: list[Vectors] = []
-
-    def open_one() -> Vectors:
-        opened.append(Vectors(store, root, model=MODEL, dimensions=WIDTH, exact_below=LARGE, background=False))
-        return opened[-1]
-
-    yield open_one
-    for vectors in opened:
-        vectors.close()
+    yield from openers(store, root, exact_below=LARGE)
 
 
 def fill(store: Store, each: int = EACH) -> None:

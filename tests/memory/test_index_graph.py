@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,9 @@ from timmy_core.memory.index.graph import width_of_search
 from timmy_core.memory.index.vectors import Vectors
 from timmy_core.store.engine import Store
 
-from .made_vectors import BF16, MODEL, WIDTH, agree, clustered, forget, in_the_file, plain, put, seqs
+from .made_vectors import BF16, MODEL, WIDTH, Opener, agree, clustered, forget, in_the_file, openers, plain, put, seqs
 
 LARGE = 2_000
-Opener = Callable[[], Vectors]
 
 
 @pytest.fixture
@@ -26,15 +25,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opener(store: Store, root: Path) -> Iterator[Opener]:
-    opened: list[Vectors] = []
-
-    def open_one() -> Vectors:
-        opened.append(Vectors(store, root, model=MODEL, dimensions=WIDTH, exact_below=LARGE, background=False))
-        return opened[-1]
-
-    yield open_one
-    for vectors in opened:
-        vectors.close()
+    yield from openers(store, root, exact_below=LARGE)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ CONNECTIVITY: Final = 16
 EXPANSION_ADD: Final = 128
 GATHERED: Final = 20_000  # rows that are looked at one by one in less time than the graph takes with a filter
 _GATHERED: Final = 0.15  # the share of all rows from which on the graph, with a filter, takes less
-_IN_ONE_PIECE: Final = 60_000  # rows that lie together, as those between two moments, are read in less time than those
+_IN_ONE_PIECE: Final = 60_000  # rows that lie together are read in less time than the graph takes, up to so many
 _DENSE: Final = 2  # times as many rows as are wanted may be read where they lie in one piece
 _EF_AT, _EF, _EF_MOST = 100_000, 128, 1024
 
