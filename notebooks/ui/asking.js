@@ -23,13 +23,6 @@ function shortTime(text) {
   return day + moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: moment.getSeconds() ? "2-digit" : undefined, hour12: false });
 }
 
-// What an input of local time wants: no zone, minutes.
-function local(text) {
-  const moment = new Date(text);
-  if (!text || Number.isNaN(moment.getTime())) return "";
-  return new Date(moment.getTime() - moment.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
-}
-
 function fromAddress() {
   const asked = new URLSearchParams(location.search);
   return Object.fromEntries(KEYS.filter((key) => asked.get(key)).map((key) => [key, asked.get(key)]));
@@ -131,7 +124,7 @@ class Asking {
     const query = this.query;
     if (this.root.getRootNode().activeElement !== this.words) this.words.value = query.text ?? "";
     this.range.value = query.since || query.until ? "custom" : query.range ?? "";
-    this.from.value = local(query.since); this.to.value = local(query.until);
+    this.from.value = localTime(query.since); this.to.value = localTime(query.until);
     this.paintOn(query);
     this.paintFacets(query);
   }

@@ -1,10 +1,5 @@
 // Groups of choices as buttons, some with a moment to be typed, that stand in the page's address.
 
-// A moment as the reader's own clock shows it, which is what the browser's field takes.
-function local(ms) {
-  return Number.isNaN(ms) ? "" : new Date(ms - new Date(ms).getTimezoneOffset() * 60000).toISOString().slice(0, 16);
-}
-
 function render({ model, el }) {
   const root = element("div", `tw-chips tw-chips-${model.get("layout")}`), fields = new Map();
   el.append(root);
@@ -34,8 +29,8 @@ function render({ model, el }) {
     const kept = fields.get(group.key) ?? Object.assign(element("input"), { type: "datetime-local", ariaLabel: group.word });
     fields.set(group.key, kept);
     kept.onchange = () => choose(group, kept.value ? new Date(kept.value).toISOString() : "");
-    kept.value = chosen ? local(Date.parse(chosen)) : "";
-    kept.max = local(present());
+    kept.value = localTime(chosen);
+    kept.max = localTime(present());
     return kept;
   };
   const line = (group) => {

@@ -19,6 +19,13 @@ function present() {
   return Date.now() + Number(document.querySelector("[data-moved-ms]")?.dataset.movedMs ?? 0);
 }
 
+// A moment, as text or in milliseconds, as the reader's own clock shows it, which is what a browser's field takes.
+function localTime(at) {
+  const moment = new Date(at);
+  if (!at || Number.isNaN(moment.getTime())) return "";
+  return new Date(moment.getTime() - moment.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+}
+
 // One part of the address, without what is missing or empty; whatever else stands in it stays.
 function writeAddress(keys, values, { push = false } = {}) {
   const address = new URLSearchParams(location.search);

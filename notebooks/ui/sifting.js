@@ -3,13 +3,6 @@
 const RANGES = [["", "live, and all before", 0], ["15m", "last 15 minutes", 900], ["1h", "last hour", 3600], ["24h", "last 24 hours", 86400], ["7d", "last 7 days", 604800], ["30d", "last 30 days", 2592000]];
 const SIFTED = ["text", "family", "type", "agent", "range", "since", "until"];
 
-// What a field of local time wants: no zone, minutes.
-function localTime(text) {
-  const moment = new Date(text);
-  if (!text || Number.isNaN(moment.getTime())) return "";
-  return new Date(moment.getTime() - moment.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
-}
-
 function shortTime(text) {
   const moment = new Date(text);
   const day = moment.toDateString() === new Date(present()).toDateString() ? "" : `${moment.toLocaleDateString([], { day: "numeric", month: "short" })} `;

@@ -28,3 +28,9 @@ def home(tmp_path: Path, clock: FakeClock) -> Iterator[House]:
 @pytest.fixture
 def memory(home: House) -> Memory:
     return home.memory
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where the index of vectors puts its files."""
+    return tmp_path / "index"

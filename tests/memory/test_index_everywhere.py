@@ -18,11 +18,6 @@ NAMES = [f"agent:{number}" for number in range(SCOPES)]
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "index"
-
-
-@pytest.fixture
 def opener(store: Store, root: Path) -> Iterator[Opener]:
     yield from openers(store, root, exact_below=LARGE)
 

@@ -19,11 +19,6 @@ LARGE = 2_000
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "index"
-
-
-@pytest.fixture
 def opener(store: Store, root: Path) -> Iterator[Opener]:
     yield from openers(store, root, exact_below=LARGE)
 
