@@ -48,7 +48,9 @@ class Scale:
         end = max((end for _, end in stretches), default=0.0)
         gaps = _long(_gaps(stretches), end)
         width = CUT_WIDTH * len(gaps)
-        shown_ms = max(end - sum(last - first for first, last in gaps), 0.001)
+        # Summed piece by piece: the whole without its gaps would lose what is short beside them.
+        edges = [0.0, *(edge for gap in gaps for edge in gap), end]
+        shown_ms = max(sum(after - before for before, after in zip(edges[::2], edges[1::2], strict=True)), 0.001)
         points, cuts = [(0.0, 0.0)], []
         for first, last in gaps:
             left = points[-1][1] + (first - points[-1][0]) / shown_ms * (1 - width)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from timmy_core import NewEvent
@@ -188,6 +188,7 @@ stretch = st.tuples(st.floats(0, 1e9), st.floats(0, 1e6)).map(lambda one: (one[0
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(stretch, min_size=1, max_size=30))
+@example([(0.0, 0.04045), (268435457.0, 268435457.0)])
 def test_a_line_of_time_keeps_the_order_and_stays_within_its_bounds(stretches: list[tuple[float, float]]) -> None:
     line = scale.Scale.of(stretches)
     moments = sorted({moment for pair in stretches for moment in pair})
