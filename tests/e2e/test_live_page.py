@@ -12,7 +12,7 @@ from tests.waiting import until
 from timmy_core import NewEvent, open_timmy
 from timmy_core.testing import Turn
 
-from .served import Loopback, Served, loopback, provider_table, serving
+from .served import UNCHECKED, Loopback, Served, loopback, provider_table, serving
 from .window import OUTAGE, PATIENCE_MS, Window, row_seqs
 
 MANY = 1_200
@@ -31,7 +31,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, provider: Loopback) -> Iter
     folder = tmp_path_factory.mktemp("live")
     home = folder / "home"
     home.mkdir()
-    (home / "timmy.toml").write_text(provider_table("box", provider.url), encoding="utf-8")
+    (home / "timmy.toml").write_text(UNCHECKED + provider_table("box", provider.url), encoding="utf-8")
     kinds = ("system.info", "tool.called", "x.note.made")
     with open_timmy(home) as timmy:
         timmy.events.append_many(

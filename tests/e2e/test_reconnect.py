@@ -12,12 +12,14 @@ from timmy_core import open_timmy
 from timmy_core.events.model import NewEvent
 
 from .conftest import Serve
-from .served import Served
+from .served import UNCHECKED, Served
 from .window import OUTAGE, PATIENCE_MS, Window, heading, row_seqs
 
 
 @pytest.fixture
 def served(home: Path, serve: Serve) -> Served:
+    with (home / "timmy.toml").open("a", encoding="utf-8") as settings:
+        settings.write(UNCHECKED)
     return serve(home)
 
 

@@ -13,7 +13,7 @@ from tests.waiting import until
 from timmy_core.testing import Turn
 
 from .conftest import Serve
-from .served import Loopback, Served, loopback, plain_environment, provider_table
+from .served import UNCHECKED, Loopback, Served, loopback, plain_environment, provider_table
 from .window import OUTAGE, PATIENCE_MS, Window, ask, chat_text, heading, log_in, row_seqs
 
 PASSWORD = "correct horse battery"
@@ -34,7 +34,7 @@ def provider() -> Iterator[Loopback]:
 
 @pytest.fixture
 def served(home: Path, serve: Serve, provider: Loopback) -> Served:
-    (home / "timmy.toml").write_text(provider_table("scripted", provider.url), encoding="utf-8")
+    (home / "timmy.toml").write_text(UNCHECKED + provider_table("scripted", provider.url), encoding="utf-8")
     return serve(home, environment=plain_environment(TIMMY_PASSWORD=PASSWORD))
 
 

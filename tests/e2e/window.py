@@ -81,8 +81,10 @@ class Window:
 
 def row_seqs(page: Page) -> list[int]:
     """Return the seqs of the live feed's rows as the eye reads them, from the top down."""
-    found = page.locator(".tw-feed-list [data-seq]").evaluate_all(
-        "rows => rows.map(row => [row.getBoundingClientRect().top, Number(row.dataset.seq)])"
+    # Found and measured in one go: a row that is taken away in between would lie at the very top.
+    found = page.locator(".tw-feed-list").evaluate_all(
+        "lists => lists.flatMap(list => [...list.querySelectorAll('[data-seq]')]"
+        ".map(row => [row.getBoundingClientRect().top, Number(row.dataset.seq)]))"
     )
     return [seq for _, seq in sorted(found, key=lambda row: row[0])]
 
