@@ -30,7 +30,7 @@ function fromAddress() {
 
 class Asking {
   constructor(model, root) {
-    Object.assign(this, { model, root, expanded: new Set(), held: null, pressed: false });
+    Object.assign(this, { model, root, expanded: new Set() });
     this.build();
     this.listen();
     this.paint();
@@ -172,26 +172,16 @@ class Asking {
     const { model } = this;
     model.on("change:facets", () => this.paint());
     model.on("change:views", () => { const box = this.root.querySelector(".tw-ask-menu[open] .tw-ask-box"); if (box?.querySelector(".tw-ask-save")) this.fillViews(box); });
-    model.on("change:brush", () => { this.held = model.get("brush"); this.zoom(); });
     this.custom_ = (message, buffers) => this.told(message, buffers);
     model.on("msg:custom", this.custom_);
-    this.back = () => this.set(fromAddress());
-    // A stretch that is still being dragged is not yet what the reader wants.
-    this.down = () => { this.pressed = true; };
-    this.up = () => { this.pressed = false; setTimeout(() => this.zoom(), 150); };
-    this.twice = (event) => { if (event.composedPath().some((node) => node.localName === "marimo-vega")) { this.held = null; this.ask({ since: "", until: "" }); } };
-    this.outside = (event) => { if (!event.composedPath().includes(this.root)) this.close(); const by = event.composedPath().find((node) => node.dataset?.ask); if (by) { event.preventDefault(); this.ask(JSON.parse(by.dataset.ask)); } };
+    this.brush = new Brush(model, (stretch, options) => this.ask(stretch, options));
+    this.back = () => { this.brush.leave(); this.set(fromAddress()); };
+    this.twice = (event) => { if (event.composedPath().some((node) => node.localName === "marimo-vega")) { this.brush.leave(); this.ask({ since: "", until: "" }); } };
+    this.outside = (event) => { if (!event.composedPath().includes(this.root)) this.close(); };
+    this.deaf = heeded("ask", (by) => this.ask(JSON.parse(by.dataset.ask)));
     window.addEventListener("popstate", this.back);
-    document.addEventListener("pointerdown", this.down, true);
-    document.addEventListener("pointerup", this.up, true);
     document.addEventListener("dblclick", this.twice, true);
     document.addEventListener("click", this.outside);
-  }
-  zoom() {
-    if (!this.held || this.pressed) return;
-    const { since, until } = this.held;
-    this.held = null;
-    if (since && until) this.ask({ since, until });
   }
   told(message, buffers) {
     if (message.kind === "said") this.say(message.words);
@@ -209,10 +199,9 @@ class Asking {
   end() {
     this.model.off("msg:custom", this.custom_);
     window.removeEventListener("popstate", this.back);
-    document.removeEventListener("pointerdown", this.down, true);
-    document.removeEventListener("pointerup", this.up, true);
     document.removeEventListener("dblclick", this.twice, true);
     document.removeEventListener("click", this.outside);
+    this.deaf(); this.brush.end();
   }
 }
 

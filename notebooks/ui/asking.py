@@ -40,7 +40,7 @@ class Asking(anywidget.AnyWidget):
         export: yields the bytes of a file in a format, for a query; the last of them with the words to say.
     """
 
-    _esm = joined("dom.js", "asking.js")
+    _esm = joined("dom.js", "brushing.js", "asking.js")
     _css = _HERE / "asking.css"
 
     query = traitlets.Dict().tag(sync=True)

@@ -9,14 +9,10 @@ class Booking {
   constructor(model, el) {
     Object.assign(this, { model, asked: 0, watched: null, looking: null, saving: [] });
     this.hands = handsOf(el);
-    this.click = (event) => {
-      const found = event.composedPath().find((node) => node.dataset?.book);
-      if (found) { event.preventDefault(); this.do(JSON.parse(found.dataset.book)); }
-    };
     this.came = (message, buffers) => this.told(message, buffers);
     this.shut = () => { this.watched = null; clearTimeout(this.looking); };
     this.hands.dialog.addEventListener("close", this.shut);
-    document.addEventListener("click", this.click);
+    this.deaf = heeded("book", (found) => this.do(JSON.parse(found.dataset.book)));
     model.on("msg:custom", this.came);
   }
   get offers() { return this.model.get("offers"); }
@@ -164,7 +160,7 @@ class Booking {
   }
   end() {
     clearTimeout(this.looking);
-    document.removeEventListener("click", this.click);
+    this.deaf();
     this.model.off("msg:custom", this.came);
     this.hands.end();
   }

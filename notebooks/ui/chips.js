@@ -50,9 +50,22 @@ function render({ model, el }) {
     if (word) [...root.querySelectorAll("button")].find((one) => one.textContent === word)?.focus();
     else if ([...fields.values()].includes(had)) had.focus();
   };
+  // The browser's way back, too, chooses.
+  const back = () => {
+    const address = new URLSearchParams(location.search), query = {};
+    for (const { key, choices, usual, open, moment } of model.get("groups")) {
+      const said = address.get(key) ?? "", known = open || choices.some(({ value }) => value === said) || (moment && !Number.isNaN(Date.parse(said)));
+      if (said && known ? said : usual) query[key] = said && known ? said : usual;
+    }
+    if (JSON.stringify(query) === JSON.stringify(model.get("query"))) return;
+    model.set("query", query);
+    model.save_changes();
+    paint();
+  };
+  window.addEventListener("popstate", back);
   model.on("change:groups", paint);
   paint();
-  return () => model.off("change:groups", paint);
+  return () => { model.off("change:groups", paint); window.removeEventListener("popstate", back); };
 }
 
 export default { render };

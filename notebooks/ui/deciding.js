@@ -6,14 +6,9 @@ class Deciding {
   constructor(model, el) {
     Object.assign(this, { model, asked: 0, form: null });
     this.hands = handsOf(el);
-    this.click = (event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return; // a link still opens in a tab of its own
-      const found = event.composedPath().find((node) => node.dataset?.upgrade);
-      if (found) { event.preventDefault(); this.do(JSON.parse(found.dataset.upgrade)); }
-    };
     this.came = (message) => this.told(message);
     this.back = () => this.choose(new URLSearchParams(location.search).get("id") ?? "", true);
-    document.addEventListener("click", this.click);
+    this.deaf = heeded("upgrade", (found) => this.do(JSON.parse(found.dataset.upgrade)));
     window.addEventListener("popstate", this.back);
     model.on("msg:custom", this.came);
     this.stepping = setInterval(() => this.steps(), STEP_MS);
@@ -158,7 +153,7 @@ class Deciding {
   end() {
     clearInterval(this.stepping);
     this.hands.end();
-    document.removeEventListener("click", this.click);
+    this.deaf();
     window.removeEventListener("popstate", this.back);
     this.model.off("msg:custom", this.came);
   }

@@ -1,5 +1,7 @@
 // What every widget builds its nodes with; joined before the widget's own script.
 
+const EARLY_MS = 30000; // a click that waited longer than this for its widget is no longer meant
+
 function element(tag, className, text) {
   const node = document.createElement(tag);
   if (className) node.className = className;
@@ -32,6 +34,23 @@ function writeAddress(keys, values, { push = false } = {}) {
   for (const key of keys) if ((values[key] ?? "") === "") address.delete(key); else address.set(key, values[key]);
   const text = address.toString(), next = location.pathname + (text ? `?${text}` : "");
   if (next !== location.pathname + location.search) history[push ? "pushState" : "replaceState"](history.state, "", next);
+}
+
+// Calls `does` with what carries data-<key>, wherever it is drawn, once it is clicked, even if that was before the widget was there.
+// With a key held down a link opens in a tab of its own. Returns what ends it.
+function heeded(key, does) {
+  const take = (path) => {
+    const node = path.find((one) => one.dataset?.[key]);
+    if (!node) return false;
+    window.twClicked = null;
+    does(node);
+    return true;
+  };
+  const heard = (event) => { if (!(event.ctrlKey || event.metaKey || event.shiftKey || event.button) && take(event.composedPath())) event.preventDefault(); };
+  document.addEventListener("click", heard);
+  const early = window.twClicked;
+  if (early && performance.now() - early.at < EARLY_MS) setTimeout(() => { if (window.twClicked === early) take(early.path.filter((node) => node.isConnected)); });
+  return () => document.removeEventListener("click", heard);
 }
 
 // What a widget's module exports, of a class that is given the model and an element of its own.

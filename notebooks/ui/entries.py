@@ -30,7 +30,7 @@ class Entries(Sought):
         query: what the address asks for at first.
     """
 
-    _esm = joined("dom.js", "sought.js", "entries.js")
+    _esm = joined("dom.js", "brushing.js", "sought.js", "entries.js")
     _css = joined("finding.css", "entries.css")
 
     def __init__(self, timmy: Timmy, *, query: Mapping[str, str]) -> None:

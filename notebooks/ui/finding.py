@@ -34,7 +34,7 @@ class Finding(Sought):
         query: what the address asks for at first.
     """
 
-    _esm = joined("dom.js", "sought.js", "finding.js")
+    _esm = joined("dom.js", "brushing.js", "sought.js", "finding.js")
     _css = joined("finding.css")
 
     kinds = traitlets.Dict().tag(sync=True)

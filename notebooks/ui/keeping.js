@@ -25,11 +25,6 @@ function render({ model, el }) {
     else if (order.action === "remember") write({ title: "Remember a fact", word: "Remember", entry: { kind: "fact" }, order });
     else send(order);
   };
-  const click = (event) => {
-    const path = event.composedPath().filter((node) => node.dataset);
-    const found = path.find((node) => node.dataset.keep);
-    if (found) { event.preventDefault(); asked(JSON.parse(found.dataset.keep)); }
-  };
   const told = (message) => {
     if (message.kind === "preview") {
       const body = element("div", "tw-preview"); body.innerHTML = message.html;
@@ -44,10 +39,10 @@ function render({ model, el }) {
       model.save_changes();
     }
   };
-  document.addEventListener("click", click);
+  const deaf = heeded("keep", (found) => asked(JSON.parse(found.dataset.keep)));
   model.on("msg:custom", told);
   return () => {
-    document.removeEventListener("click", click);
+    deaf();
     model.off("msg:custom", told);
     hands.end();
   };

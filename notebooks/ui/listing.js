@@ -39,12 +39,7 @@ class Listing {
     this.came = (message) => { if (message.kind === "rows" && message.query === this.model.get("page").query) this.add(message); };
     this.model.on("msg:custom", this.came);
     // Anything on the page that names an event, such as a neighbour or a bar of a trace, shows it here.
-    this.elsewhere = (event) => {
-      if (event.metaKey || event.ctrlKey) return;
-      const link = event.composedPath().find((node) => node.dataset?.goto);
-      if (link) { event.preventDefault(); this.choose(Number(link.dataset.goto)); }
-    };
-    document.addEventListener("click", this.elsewhere);
+    this.deaf = heeded("goto", (link) => this.choose(Number(link.dataset.goto)));
   }
   paint() {
     const page = this.model.get("page");
@@ -114,7 +109,7 @@ class Listing {
     this.near.disconnect();
     this.model.off("change:page", this.changed);
     this.model.off("msg:custom", this.came);
-    document.removeEventListener("click", this.elsewhere);
+    this.deaf();
   }
 }
 

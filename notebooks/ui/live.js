@@ -52,11 +52,7 @@ class View {
     this.back = () => this.fromAddress();
     window.addEventListener("popstate", this.back);
     // Other parts of the page may name a trace to be shown.
-    this.elsewhere = (event) => {
-      const link = event.composedPath().find((node) => node.dataset?.wholeTrace);
-      if (link && !event.metaKey && !event.ctrlKey) { event.preventDefault(); this.showTrace(link.dataset.wholeTrace); this.root.scrollIntoView({ block: "nearest" }); }
-    };
-    document.addEventListener("click", this.elsewhere);
+    this.deaf = heeded("wholeTrace", (link) => { this.showTrace(link.dataset.wholeTrace); this.root.scrollIntoView({ block: "nearest" }); });
   }
   // A deep link names an event or a trace, which may be long past.
   fromAddress() {
@@ -287,7 +283,7 @@ class View {
     this.follower.end(); this.past.end(); this.sifter.end();
     clearInterval(this.second); clearTimeout(this.timer); clearTimeout(this.asking); this.resized.disconnect();
     this.model.off("msg:custom", this.told);
-    window.removeEventListener("popstate", this.back); document.removeEventListener("click", this.elsewhere);
+    window.removeEventListener("popstate", this.back); this.deaf();
   }
 }
 

@@ -15,17 +15,14 @@ function render({ model, el }) {
     pieces = [];
     hands.say("good", message.words);
   };
-  const click = (event) => {
-    const by = event.composedPath().find((node) => node.dataset?.save);
-    if (!by) return;
+  const deaf = heeded("save", (by) => {
     const order = JSON.parse(by.dataset.save);
     pieces = [];
     hands.say("wait", `Preparing ${order.table}.${order.format} …`);
     model.send(order);
-  };
+  });
   model.on("msg:custom", told);
-  document.addEventListener("click", click);
-  return () => { model.off("msg:custom", told); document.removeEventListener("click", click); hands.end(); };
+  return () => { model.off("msg:custom", told); deaf(); hands.end(); };
 }
 
 export default { render };

@@ -1,4 +1,4 @@
-// A list that is asked for as one types, and whose query lives in the address; `ui/sought.py` answers it. Joined after dom.js.
+// A list that is asked for as one types, and whose query lives in the address; `ui/sought.py` answers it. Joined after dom.js and brushing.js.
 
 const number = (value) => value.toLocaleString("en-US");
 const day = (moment) => moment.toLocaleDateString([], { day: "numeric", month: "short", year: moment.getFullYear() === new Date(present()).getFullYear() ? undefined : "numeric" });
@@ -13,10 +13,13 @@ class Sought {
     const next = Object.fromEntries(this.keys.filter((key) => wanted[key]).map((key) => [key, wanted[key]]));
     if (JSON.stringify(next) === JSON.stringify(this.query)) return false;
     writeAddress(this.keys, next, { push: !replace });
-    this.model.set("query", next);
+    this.set(next);
+    return true;
+  }
+  set(query) {
+    this.model.set("query", query);
     this.model.save_changes();
     this.paint();
-    return true;
   }
   find() {
     this.asked += 1; this.busy = true;
@@ -25,23 +28,25 @@ class Sought {
   }
   typed(changes) { clearTimeout(this.waiting); this.waiting = setTimeout(() => this.ask(changes()), this.waitMs); }
   listen() {
-    const heard = {
-      "msg:custom": (message) => this.told(message), "change:names": () => this.paint(), "change:stamp": () => this.find(),
-      "change:brush": () => { const chosen = this.model.get("brush"); if (chosen) this.ask({ ...chosen, entry: "" }, { replace: false }); },
-    };
+    const heard = { "msg:custom": (message) => this.told(message), "change:names": () => this.paint(), "change:stamp": () => this.find() };
     // Anything on the page that asks for entries, such as an agent's bar or a count.
-    const elsewhere = (event) => {
-      if (event.metaKey || event.ctrlKey) return;
-      const link = event.composedPath().find((node) => node.dataset?.seek);
-      if (!link) return;
-      event.preventDefault();
+    const unheeded = heeded("seek", (link) => {
       const wanted = JSON.parse(link.dataset.seek), kept = this.keeps(wanted, link) ? {} : Object.fromEntries(this.keys.map((key) => [key, ""]));
       this.ask({ ...kept, ...wanted }, { replace: false });
       if (!this.root.contains(link)) this.root.scrollIntoView({ block: "start" });
+    });
+    const brush = new Brush(this.model, (stretch, options) => this.ask({ ...stretch, entry: "" }, options));
+    // The browser's way back leads to what was sought before.
+    const back = () => {
+      const address = new URLSearchParams(location.search), query = Object.fromEntries(this.keys.filter((key) => address.get(key)).map((key) => [key, address.get(key)]));
+      brush.leave();
+      if (JSON.stringify(query) === JSON.stringify(this.query)) return;
+      this.set(query);
+      this.find();
     };
     for (const [name, does] of Object.entries(heard)) this.model.on(name, does);
-    document.addEventListener("click", elsewhere);
-    this.deaf = () => { for (const [name, does] of Object.entries(heard)) this.model.off(name, does); document.removeEventListener("click", elsewhere); };
+    window.addEventListener("popstate", back);
+    this.deaf = () => { for (const [name, does] of Object.entries(heard)) this.model.off(name, does); unheeded(); brush.end(); window.removeEventListener("popstate", back); };
   }
   // Whether what was asked for before stays beside what a link asks for.
   keeps() { return false; }

@@ -14,16 +14,17 @@ function render({ model, el }) {
     hands.show(confirm.title, [element("p", "", confirm.words)], { word: confirm.button, danger: true, go: () => send(order) });
   };
 
-  const click = (event) => {
+  const elsewhere = (event) => {
     const path = event.composedPath().filter((node) => node.dataset);
-    const asked = path.find((node) => node.dataset.steer);
-    if (!asked) { closeMenus(path.find((node) => node.classList?.contains("tw-steer"))); return; }
+    if (!path.some((node) => node.dataset.steer)) closeMenus(path.find((node) => node.classList.contains("tw-steer")));
+  };
+  const deaf = heeded("steer", (asked) => {
     const order = JSON.parse(asked.dataset.steer);
     const summary = asked.closest(".tw-steer")?.querySelector("summary");
     closeMenus();
     summary?.focus();
     if (order.confirm) sure(order); else send(order);
-  };
+  });
   const key = (event) => {
     if (event.key !== "Escape") return;
     const open = document.querySelector(".tw-steer[open]");
@@ -37,11 +38,12 @@ function render({ model, el }) {
     model.set("done", model.get("done") + 1);
     model.save_changes();
   };
-  document.addEventListener("click", click);
+  document.addEventListener("click", elsewhere);
   document.addEventListener("keydown", key);
   model.on("msg:custom", told);
   return () => {
-    document.removeEventListener("click", click);
+    deaf();
+    document.removeEventListener("click", elsewhere);
     document.removeEventListener("keydown", key);
     model.off("msg:custom", told);
     hands.end();

@@ -21,7 +21,7 @@ from timmy_core import open_timmy
 
 from .conftest import Serve
 from .served import Served, serving
-from .window import PATIENCE_MS, Window, heading
+from .window import PATIENCE_MS, Window, brush, chart, heading
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 LARGE = "TIMMY_TEST_LARGE"
@@ -90,29 +90,6 @@ def line_says(page: Page, words: str) -> None:
 
 def rows(page: Page) -> list[int]:
     return [int(row.get_attribute("data-seq") or 0) for row in page.locator(".tw-found-row[data-seq]").all()]
-
-
-def chart(page: Page) -> tuple[float, float, float, float]:
-    """Return where the chart is, once it has come to rest: left, top, width and height."""
-    seen: list[object] = []
-
-    def at_rest() -> dict[str, float] | None:
-        drawn = page.locator("marimo-vega canvas, marimo-vega svg")
-        box = drawn.first.bounding_box() if drawn.count() else None
-        seen.append(box)
-        return box if box is not None and seen[-3:] == [box] * 3 else None
-
-    box = until(at_rest, "the chart was drawn and came to rest")
-    return box["x"], box["y"], box["width"], box["height"]
-
-
-def brush(page: Page, begin: float, end: float) -> None:
-    """Drag over a part of the chart; the ends are shares of its width."""
-    left, top, width, height = chart(page)
-    page.mouse.move(left + begin * width, top + height / 2)
-    page.mouse.down()
-    page.mouse.move(left + end * width, top + height / 2, steps=8)
-    page.mouse.up()
 
 
 def test_a_facet_a_stretch_and_words_narrow_the_page_and_stand_in_its_address(page: Page) -> None:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Request, WebError, WebSocket
 
+from tests.waiting import until
+
 PATIENCE_MS = 20_000
 # What a browser and marimo say while the server is away; only tests that end it may pass over these.
 OUTAGE = ("net::ERR_", "WebSocket connection to", "Failed to fetch", "Failed to update a ServiceWorker")
@@ -87,6 +89,32 @@ def row_seqs(page: Page) -> list[int]:
         ".map(row => [row.getBoundingClientRect().top, Number(row.dataset.seq)]))"
     )
     return [seq for _, seq in sorted(found, key=lambda row: row[0])]
+
+
+def chart(page: Page) -> tuple[float, float, float, float]:
+    """Return where the first chart is, once it has come to rest: left, top, width and height."""
+    seen: list[object] = []
+
+    def at_rest() -> dict[str, float] | None:
+        drawn = page.locator("marimo-vega canvas, marimo-vega svg")
+        box = drawn.first.bounding_box() if drawn.count() else None
+        seen.append(box)
+        return box if box is not None and seen[-3:] == [box] * 3 else None
+
+    box = until(at_rest, "the chart was drawn and came to rest")
+    return box["x"], box["y"], box["width"], box["height"]
+
+
+def brush(page: Page, begin: float, end: float, *, pause_s: float = 0) -> None:
+    """Drag over a part of the chart; the ends are shares of its width, `pause_s` lies between the eight steps."""
+    left, top, width, height = chart(page)
+    page.mouse.move(left + begin * width, top + height / 2)
+    page.mouse.down()
+    for step in range(1, 9):
+        page.mouse.move(left + (begin + (end - begin) * step / 8) * width, top + height / 2)
+        if pause_s and step < 8:
+            page.wait_for_timeout(pause_s * 1000)
+    page.mouse.up()
 
 
 def heading(page: Page, title: str) -> Locator:

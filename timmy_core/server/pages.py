@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SESSION_TTL_S = 120
 
@@ -142,8 +142,11 @@ class Pages:
 
     async def _when_warm(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A kernel begins with the page's WebSocket. Altair has to be set up before the first one draws.
-        if scope["type"] == "websocket":
-            await self._warm.wait()
+        if scope["type"] == "websocket" and not self._warm.is_set():
+            held = await _held(receive, self._warm)
+            if held is None:
+                return
+            receive = held
         try:
             await self._app(scope, receive, send)
         except ValueError as error:
@@ -155,6 +158,26 @@ class Pages:
             # The tab was closed while its kernel greeted it; there is nobody left to tell.
             if scope["type"] != "websocket":
                 raise
+
+
+async def _held(receive: Receive, until: asyncio.Event) -> Receive | None:
+    """Wait for an event and return what to receive from then on; None once the client, or the server, has left."""
+    connect: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    connect.set_result(await receive())
+    # Who is not accepted yet can say nothing but goodbye.
+    goodbye, happened = asyncio.ensure_future(receive()), asyncio.ensure_future(until.wait())
+    try:
+        await asyncio.wait((goodbye, happened), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        happened.cancel()
+        if not until.is_set():
+            goodbye.cancel()
+    kept = [connect, goodbye]
+
+    async def again() -> Message:
+        return await (kept.pop(0) if kept else receive())
+
+    return again if until.is_set() else None
 
 
 def _warm_up(ready: Callable[[], None]) -> None:
