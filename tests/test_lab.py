@@ -44,8 +44,8 @@ def versioned(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def asked(versioned: Path) -> Iterator[Timmy]:
-    """The first provider failed half of the time; the second stood in."""
-    one = ScriptedProvider("one", *(["fine", DOWN] * 10))
+    """The first provider failed a third of the time, too seldom for its circuit to open; the second stood in."""
+    one = ScriptedProvider("one", *(["fine", "fine", DOWN] * 10))
     timmy = opened(versioned, one, ScriptedProvider("two", priority=5))
     for number in range(12):
         timmy.router.chat_sync([{"role": "user", "content": f"question {number}"}])

@@ -1,6 +1,6 @@
 // The tasks above the feed: one line each, one of them in full beside it, a form for a new one. The feed says when to look again.
 
-const AGAIN_MS = 250, LOOK_MS = 10000;
+const AGAIN_MS = 250, LOOK_MS = 10000, UNPAID_MS = 2000;
 const DEADLINES = [["", "none"], [600, "10 minutes"], [3600, "1 hour"], [21600, "6 hours"], [86400, "1 day"]];
 const AUCTIONS = [["", "the usual"], [2, "2 s"], [10, "10 s"], [30, "30 s"], [60, "1 minute"], [600, "10 minutes"]];
 const FAMILIES = ["task", "bid", "auction", "agent", "payment"];
@@ -10,7 +10,7 @@ function choice(name, options) { const node = field("select", name); node.append
 
 class Tasking {
   constructor(model, el) {
-    Object.assign(this, { model, asked: 0, all: false, rows: [], chosen: new URLSearchParams(location.search).get("task") ?? "", waiting: {}, heard: true, orphaned: false });
+    Object.assign(this, { model, asked: 0, all: false, rows: [], chosen: new URLSearchParams(location.search).get("task") ?? "", waiting: {}, unpaid: false, heard: true, orphaned: false });
     this.root = element("section", "tw-tasks");
     el.append(this.root);
     this.hands = handsOf(el);
@@ -55,6 +55,8 @@ class Tasking {
     window.addEventListener("popstate", this.back);
     this.click = (event) => { const stop = event.target.closest("[data-cancel]"); if (stop) this.cancel(stop.dataset.cancel); };
     this.detail.addEventListener("click", this.click);
+    // That the pay has come is noted after the last event that tells of it.
+    this.paying = setInterval(() => { if (!document.hidden && this.unpaid) this.send({ kind: "task", id: this.chosen }); }, UNPAID_MS);
     this.slow = setInterval(() => { if (!document.hidden && this.rows.some((row) => row.open)) this.look(); }, LOOK_MS);
   }
   send(order) {
@@ -69,7 +71,7 @@ class Tasking {
   take(message) {
     const { kind, problem } = message;
     if (kind === "list" && message.number === this.waiting.list) { if (problem) this.trouble(problem); else this.paint(message); }
-    if (kind === "task" && message.id === this.chosen) this.fill(problem ? "" : message.html, problem);
+    if (kind === "task" && message.id === this.chosen) { this.fill(problem ? "" : message.html, problem); this.unpaid = Boolean(message.unpaid); }
     if (kind === "post") this.posted(message);
     if (kind === "cancel") { this.hands.say(problem ? "bad" : "good", problem || message.words); this.soon(); }
   }
@@ -100,7 +102,7 @@ class Tasking {
   }
   choose(id, { write = true } = {}) {
     if (id === this.chosen) return;
-    this.chosen = id;
+    this.chosen = id; this.unpaid = false;
     if (write) writeAddress(["task"], { task: id });
     for (const row of this.list.children) if (row.dataset.task) row.setAttribute("aria-expanded", String(row.dataset.task === id));
     if (id) this.send({ kind: "task", id }); else this.fill("");
@@ -147,7 +149,7 @@ class Tasking {
     this.hands.show("Cancel this task?", [words, labelled("why", reason)], { word: "Cancel the task", danger: true, leave: "Let it go on", go: () => { this.send({ kind: "cancel", id, reason: reason.value }); } });
   }
   end() {
-    clearTimeout(this.timer); clearInterval(this.slow); this.sized.disconnect(); this.hands.end();
+    clearTimeout(this.timer); clearInterval(this.slow); clearInterval(this.paying); this.sized.disconnect(); this.hands.end();
     this.model.off("msg:custom", this.came);
     window.removeEventListener("tw-events", this.fed); window.removeEventListener("tw-connection", this.connected); window.removeEventListener("tw-orphaned", this.orphan); window.removeEventListener("popstate", this.back);
     document.body.style.removeProperty("--tw-tasks");

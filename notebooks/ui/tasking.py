@@ -79,7 +79,7 @@ def _list(timmy: Timmy, order: Mapping[str, Any], by: str) -> Reply:
 def _task(timmy: Timmy, order: Mapping[str, Any], by: str) -> Reply:
     del by
     task = timmy.swarm.task(str(order["id"]))
-    return {"id": task.id, "html": tasks.detail(task)}
+    return {"id": task.id, "html": tasks.detail(task), "unpaid": task.pay_state in ("due", "paying")}
 
 
 def _post(timmy: Timmy, order: Mapping[str, Any], by: str) -> Reply:

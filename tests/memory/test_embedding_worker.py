@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from timmy_core.memory.embedding_rows import take_over
 from timmy_core.memory.embedding_worker import EmbeddingStatus, EmbeddingWorker
 from timmy_core.memory.model import NewEntry
 from timmy_core.memory.rows import mark_rewritten
-from timmy_core.store.engine import Connection, Store
+from timmy_core.store.engine import Connection
 from timmy_core.testing import WordEmbedder
 
 from .house import House, house
@@ -303,6 +305,13 @@ def child(path: Path, pause_ms: int) -> subprocess.Popen[str]:
     )
 
 
+def vectors(path: Path) -> dict[tuple[int, int], bytes]:
+    """Return every vector by its entry and part, as another process sees them."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT entry_seq, part, vector FROM memory_vectors").fetchall()
+    return {(seq, part): vector for seq, part, vector in rows}
+
+
 def test_killed_again_and_again_it_loses_nothing_and_makes_nothing_twice(tmp_path: Path) -> None:
     path = tmp_path / "timmy.db"
     with house(path) as home:
@@ -312,17 +321,14 @@ def test_killed_again_and_again_it_loses_nothing_and_makes_nothing_twice(tmp_pat
         process = child(path, 1)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(0.4)
+        known = len(seen)
+        until(lambda known=known: len(vectors(path)) > known, "something more was embedded")
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        store = Store.open(path)
-        with store.read() as connection:
-            rows = connection.execute("SELECT entry_seq, part, vector FROM memory_vectors").fetchall()
-        found = {(seq, part): vector for seq, part, vector in rows}
+        found = vectors(path)
         assert seen.items() <= found.items()
         seen = found
-        store.close()
     assert 0 < len(seen) < 2 * 1500
     with house(path) as home:
         room = Room(home)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.waiting import until
 from timmy_core import NewEvent
 from timmy_core.events.model import EVENT_TYPES
 from timmy_core.server.pages import PAGES
@@ -233,6 +234,20 @@ def test_a_task_is_posted_bid_for_and_shown_with_its_bids(empty: Timmy) -> None:
     assert html.index("owl") < html.index("mole")
     assert "<b>all</b>" not in html
     assert "data-cancel" in html
+
+
+def test_a_task_that_is_done_is_asked_about_again_until_its_pay_has_come(empty: Timmy) -> None:
+    empty.swarm.register("mole", kind="local", wallet="home")
+    task = empty.swarm.post_task("Say hello.", budget_sats=20, bidding_s=0.1)
+    empty.swarm.bid(task.id, "mole", amount_sats=3)
+    assert done(empty, kind="task", id=task.id)["unpaid"] is False
+    until(lambda: empty.swarm.tend(pay=False), "the auction ended")
+    lease = empty.swarm.task(task.id).lease or ""
+    empty.swarm.start(task.id, "mole", lease=lease)
+    empty.swarm.complete(task.id, "mole", lease=lease, result="Hello.")
+    assert done(empty, kind="task", id=task.id)["unpaid"] is True
+    empty.swarm.pay_due()
+    assert done(empty, kind="task", id=task.id)["unpaid"] is False
 
 
 def test_posting_the_same_form_twice_makes_one_task(empty: Timmy) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from timmy_core.settings import Settings
 from timmy_core.settings_upgrades import UpgradeSettings
 from timmy_core.testing import FakeClock
@@ -128,10 +128,7 @@ def test_the_thread_works_and_ends(opening: Opening) -> None:
     timmy = opening()
     id_ = propose(timmy)
     timmy.upgrading.start()
-    ends = time.monotonic() + 60
-    while state(timmy, id_) in {"proposed", "testing"} and time.monotonic() < ends:
-        time.sleep(0.05)  # another thread works meanwhile
-    assert state(timmy, id_) == "awaiting_approval"
+    until(lambda: state(timmy, id_) == "awaiting_approval", "the thread tested it", within_s=60)
     timmy.upgrading.close()
 
 
@@ -147,10 +144,7 @@ def test_a_service_that_runs_out_of_releases_counts_its_start_and_confirms_it(op
     assert [state(timmy, each) for each in made] == ["applied", "applied"]
     timmy.upgrades.begin()
     timmy.upgrading.start()
-    ends = time.monotonic() + 60
-    while state(timmy, made[-1]) == "applied" and time.monotonic() < ends:
-        time.sleep(0.05)  # another thread works meanwhile
-    assert [state(timmy, each) for each in made] == ["confirmed", "confirmed"]
+    until(lambda: {state(timmy, each) for each in made} == {"confirmed"}, "both were confirmed", within_s=60)
     timmy.upgrading.close()
     assert timmy.upgrades.state()["boots"] == 0
 
