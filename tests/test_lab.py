@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from timmy_core.errors import ProviderError, ReplayError, SettingsError, UpgradeError
 from timmy_core.settings import load_settings
 from timmy_core.testing import ScriptedProvider
@@ -49,7 +50,7 @@ def asked(versioned: Path) -> Iterator[Timmy]:
     timmy = opened(versioned, one, ScriptedProvider("two", priority=5))
     for number in range(12):
         timmy.router.chat_sync([{"role": "user", "content": f"question {number}"}])
-    timmy.store.write(lambda _: None)  # what was recorded is written
+    until(lambda: len(timmy.events.list(type="llm.completed")) == 12, "every answer was recorded")
     yield timmy
     timmy.shutdown()
 
