@@ -24,6 +24,7 @@ class MemorySettings(BaseModel):
     local: bool | None = None  # of ollama and openai; None: it is where base_url is this machine
     timeout_s: float = Field(default=30.0, gt=0, le=86_400)  # of ollama and openai
     recall: bool = True  # look into memory before an answer, and remember it, where a session does not say otherwise
+    recall_s: float = Field(default=0.15, gt=0, le=60)  # an answer waits for memory so long; the first one for 1 s
     context_tokens: int = Field(default=600, ge=32, le=100_000)  # of memory, before a question
     share_with: Literal["local", "all"] = "local"  # who may be told what memory holds: providers here, or any
     extract: bool = False  # have a model propose facts after an answer

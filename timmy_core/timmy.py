@@ -126,7 +126,7 @@ class Timmy:
             cascade=self._with_tools(),
             settings=settings.agent,
             clock=self.clock,
-            memories=Conversing(self.memory, self.store, self.events, self.clock),
+            memories=Conversing(self.memory, self.store, self.events, self.clock, settings.memory.recall_s),
             memory=settings.memory,
             learn=extraction.learn if extraction is not None else None,
         )

@@ -23,8 +23,10 @@ from timmy_core.swarm.own_code import ChangeTools, OwnCode
 from timmy_core.swarm.recall import Looks
 from timmy_core.swarm.toolbox import MAX_ROWS
 
-RECALL_S: Final = (2.0, 10.0)
-"""How long a task waits for memory, and how long the first one of a process does."""
+RECALL_S: Final = 2.0
+"""How long a task waits for memory."""
+FIRST_RECALL_S: Final = 10.0
+"""How long the first task of a process does."""
 FOUND: Final = 8
 SHOWN_CHARS: Final = 400
 QUERY_S: Final = 5.0
@@ -56,7 +58,7 @@ def wire_swarm(
     past = PastTasks(memory)
     means = Means(
         cascade=router,
-        looks=Looks(past, settings.memory.context_tokens, RECALL_S),
+        looks=Looks(past, settings.memory.context_tokens, RECALL_S, FIRST_RECALL_S),
         keeps=Kept(past, lake),
         changes=None if code is None else partial(ChangeTools, code),
         delta=Delta,

@@ -22,14 +22,15 @@ from timmy_core.testing import Turn, WireServer
 
 START_S = 40
 STOP_S = 20
+RECALLS = {"TIMMY_MEMORY__RECALL_S": "30"}  # what is remembered must not hang on how busy the machine is
 
 T = TypeVar("T")
 
 
 def plain_environment(**more: str) -> dict[str, str]:
-    """Return this machine's environment without its own settings and keys of ours."""
+    """Return this machine's environment without its own settings and keys of ours, and with time enough to recall."""
     ours = ("TIMMY_", "OPENAI_", "ANTHROPIC_", "OLLAMA_", "COVERAGE_", "COV_CORE_", "PYTEST_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | more
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | RECALLS | more
 
 
 def timmy_command() -> list[str]:

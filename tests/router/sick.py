@@ -20,21 +20,22 @@ from timmy_core.testing import Turn, WireServer
 from timmy_core.testing.turn import APIS, Api
 
 ASK = [{"role": "user", "content": "hi"}]
-DEADLINE_S = 2.5
+DEADLINE_S = 8.0
+# Short, since every fault of time is waited for; not so short that a machine that stands still for a second is one.
 LIMITS = RouterSettings(
     deadline_s=DEADLINE_S,
-    first_token_s=0.6,
-    between_tokens_s=0.9,
-    body_s=1.0,
+    first_token_s=1.8,
+    between_tokens_s=2.2,
+    body_s=2.5,
     min_chars_per_s=50,
-    connect_s=1.0,
+    connect_s=2.5,
 )
 WELL = Turn(pieces=("I am ", "well."), usage=(5, 3))
 SPARE = "spare-model"
 
 
-def door(api: Api, server: WireServer, name: str, model: str, priority: int) -> Provider:
-    """Return the real door to a server."""
+def door(api: Api, server: WireServer, name: str, model: str, priority: int, **limits: float) -> Provider:
+    """Return the real door to a server, with limits of its own where they are given."""
     table = {
         "name": name,
         "kind": api,
@@ -42,6 +43,7 @@ def door(api: Api, server: WireServer, name: str, model: str, priority: int) -> 
         "api_key": "key-of-the-tests",
         "models": {"default": model},
         "priority": priority,
+        **limits,
     }
     return build_provider(ProviderSettings.model_validate(table), LIMITS)
 
@@ -144,7 +146,7 @@ async def ward(api: Api) -> AsyncIterator[Ward]:
     """Open both servers and doors, with a connection or two made; the healthy one speaks another API."""
     other = APIS[(APIS.index(api) + 1) % len(APIS)]
     async with WireServer(Turn()) as sick, WireServer(WELL) as well:
-        doors = door(api, sick, "sick", "tiny", 1), door(other, well, "well", SPARE, 2)
+        doors = door(api, sick, "sick", "tiny", 1), door(other, well, "well", SPARE, 2, first_token_s=DEADLINE_S)
         opened = Ward(api, sick, well, doors)
         try:
             # The clients are built now, so that their building takes no time from the requests.

@@ -11,6 +11,7 @@ import pytest
 from timmy_core.errors import ProviderError, QuestionError
 from timmy_core.router.chat import Delta, Done, Switch
 from timmy_core.settings import AgentSettings, Settings
+from timmy_core.settings_memory import MemorySettings
 from timmy_core.testing import FakeClock, ScriptedProvider
 from timmy_core.timmy import Timmy
 
@@ -23,7 +24,8 @@ def provider() -> ScriptedProvider:
 @pytest.fixture
 def asked(tmp_path: Path, provider: ScriptedProvider) -> Iterator[Timmy]:
     agent = AgentSettings(system_prompt="Be Timmy.", history_messages=4)
-    timmy = Timmy(Settings(home=tmp_path, providers=(), agent=agent), clock=FakeClock(), providers=[provider])
+    settings = Settings(home=tmp_path, providers=(), agent=agent, memory=MemorySettings(recall_s=30))
+    timmy = Timmy(settings, clock=FakeClock(), providers=[provider])
     yield timmy
     timmy.shutdown()
 

@@ -14,7 +14,7 @@ from timmy_core.memory.model import Entry
 from timmy_core.router.chat import Answer, Delta, Done
 from timmy_core.settings import AgentSettings, Settings
 from timmy_core.settings_memory import MemorySettings
-from timmy_core.swarm import recall
+from timmy_core.swarm import agent, recall
 from timmy_core.testing import FakeClock, ScriptedProvider
 from timmy_core.timmy import Timmy
 
@@ -32,7 +32,7 @@ def open_home(tmp_path: Path) -> Iterator[Open]:
     def begin(*providers: ScriptedProvider, **memory: Any) -> Timmy:
         settings = Settings(
             home=tmp_path, providers=(), agent=AgentSettings(system_prompt="Be Timmy.", history_messages=4),
-            memory=MemorySettings(**memory),
+            memory=MemorySettings(**{"recall_s": 30, **memory}),
         )  # fmt: skip
         timmy = Timmy(settings, clock=FakeClock(), providers=list(providers) or [ScriptedProvider("local", "ok")])
         timmy.memory.finder = WordFinder(timmy.memory)
@@ -230,8 +230,8 @@ def test_an_answer_comes_although_memory_fails(
 
 
 def test_an_answer_does_not_wait_for_a_slow_memory(open_home: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recall, "FIRST_S", 0.05)
-    timmy = open_home(ScriptedProvider("local", "ok"))
+    monkeypatch.setattr(agent, "FIRST_S", 0.05)
+    timmy = open_home(ScriptedProvider("local", "ok"), recall_s=0.05)
     finder(timmy).pause.clear()
     try:
         began = time.monotonic()
@@ -246,7 +246,7 @@ def test_an_answer_does_not_wait_for_a_slow_memory(open_home: Open, monkeypatch:
 
 
 def test_the_bound_of_an_answer_is_short_once_everything_is_read(open_home: Open) -> None:
-    timmy = open_home(ScriptedProvider("local", "ok"))
+    timmy = open_home(ScriptedProvider("local", "ok"), recall_s=MemorySettings().recall_s)
     timmy.ask_sync("hello?")
     finder(timmy).pause.clear()
     try:
@@ -254,7 +254,7 @@ def test_the_bound_of_an_answer_is_short_once_everything_is_read(open_home: Open
     finally:
         finder(timmy).pause.set()
     assert data(timmy, answer, "memory.failed")["problem"] == "memory did not answer within 150 ms"
-    assert 150 <= data(timmy, answer, "memory.failed")["took_ms"] < 1000
+    assert 150 <= data(timmy, answer, "memory.failed")["took_ms"] < 5000
 
 
 @pytest.mark.parametrize("problem", [StoreError("the index of words is damaged"), KeyError("a bug")])

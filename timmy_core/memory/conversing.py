@@ -18,8 +18,8 @@ from timmy_core.memory.rows import AT_ONCE, SELECT, to_entry
 from timmy_core.store.engine import Connection, Store
 
 USER: Final = "user"
-VECTOR_S: Final = 0.08
-"""How long a recall waits for the question's vector; after that words have to do."""
+VECTOR_SHARE: Final = 0.5
+"""How much of a recall's time may go into waiting for the question's vector; after that words have to do."""
 
 
 def local_scope(agent_id: str) -> str:
@@ -32,13 +32,21 @@ class Conversing:
 
     What was said under `local_only` goes into a scope of its own and is found under `local_only` alone, so no later
     question can carry it to a provider elsewhere.
+
+    Args:
+        memory: what is recalled from.
+        store: where it is kept.
+        events: what is told of it.
+        clock: says when.
+        recall_s: how long whoever recalls waits.
     """
 
-    def __init__(self, memory: Memory, store: Store, events: EventLog, clock: Clock) -> None:
+    def __init__(self, memory: Memory, store: Store, events: EventLog, clock: Clock, recall_s: float) -> None:
         self._memory = memory
         self._store = store
         self._events = events
         self._clock = clock
+        self._vector_s = VECTOR_SHARE * recall_s
 
     def recall(
         self,
@@ -54,7 +62,7 @@ class Conversing:
         scopes = [SHARED, agent_scope(agent_id), session_scope(session)]
         if local:
             scopes.append(local_scope(agent_id))
-        with hurry(VECTOR_S):
+        with hurry(self._vector_s):
             return self._memory.context(
                 question, max_tokens=max_tokens, scopes=scopes, without_traces=without_traces, local_only=local
             )

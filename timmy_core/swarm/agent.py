@@ -18,7 +18,7 @@ from timmy_core.settings_memory import MemorySettings
 from timmy_core.store.engine import Connection, Store
 from timmy_core.swarm import turns
 from timmy_core.swarm.asked import Answered, Cascade
-from timmy_core.swarm.recall import OFF, Looks, Memo, Memories, Recalled, forgotten, memo, quotation
+from timmy_core.swarm.recall import FIRST_S, OFF, Looks, Memo, Memories, Recalled, forgotten, memo, quotation
 from timmy_core.swarm.switches import Switches, check_session
 from timmy_core.swarm.turns import Turn
 
@@ -85,7 +85,8 @@ class Agent:
         self._memories = memories
         self._memory = memory or MemorySettings()
         self._learn = learn
-        self._looks = Looks(memories, self._memory.context_tokens) if memories is not None else None
+        tokens, bound_s = self._memory.context_tokens, self._memory.recall_s
+        self._looks = Looks(memories, tokens, bound_s, max(bound_s, FIRST_S)) if memories is not None else None
         self.switches = Switches(store, events, clock, agent=settings.name, default=self._memory.recall)
 
     async def ask(

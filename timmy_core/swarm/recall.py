@@ -20,10 +20,8 @@ from typing import Any, Final, Literal, Protocol
 from timmy_core.errors import TimmyError
 from timmy_core.store.engine import Connection
 
-RECALL_S: Final = 0.15
-"""How long an answer waits for memory at most."""
 FIRST_S: Final = 1.0
-"""How long the first one of a process waits, for which libraries and model are read."""
+"""How long the first answer of a process waits at least, for which libraries and model are read."""
 WORKERS: Final = 2
 SHOWN_CHARS: Final = 300
 QUOTED: Final = 5
@@ -158,12 +156,20 @@ OFF: Final = Recalled("off")
 
 
 class Looks:
-    """Looks into memory beside the event loop, on threads of its own, and gives up in time."""
+    """Looks into memory beside the event loop, on threads of its own, and gives up in time.
 
-    def __init__(self, memories: Recalls, max_tokens: int, bounds_s: tuple[float, float] | None = None) -> None:
+    Args:
+        memories: what is looked into.
+        max_tokens: of what comes back.
+        bound_s: how long a look may take.
+        first_s: how long the first one may take.
+    """
+
+    def __init__(self, memories: Recalls, max_tokens: int, bound_s: float, first_s: float) -> None:
         self._memories = memories
         self._max_tokens = max_tokens
-        self._bounds_s = bounds_s
+        self._bound_s = bound_s
+        self._first_s = first_s
         self._starting = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
@@ -177,7 +183,7 @@ class Looks:
         work = self._submit(question, agent_id, session, local=local, without_traces=without_traces)
         if work is None:
             return Recalled("failed", problem="Timmy is closed")
-        bound_s = (self._bounds_s or (RECALL_S, FIRST_S))[0 if self._warm else 1]
+        bound_s = self._bound_s if self._warm else self._first_s
         await asyncio.wait({work}, timeout=bound_s)
         took_ms = round((time.perf_counter() - began) * 1000, 3)
         if not work.done():

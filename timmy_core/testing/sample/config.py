@@ -18,6 +18,9 @@ _TABLES: Final = """\
 day_usd = 2
 month_usd = 20
 
+[memory]
+recall_s = 10
+
 [ledger]
 reconcile_minutes = {reconcile}
 
