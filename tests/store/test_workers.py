@@ -267,7 +267,7 @@ def test_one_long_query_does_not_stop_the_others_and_two_do_for_their_time(timmy
     [
         "FROM events ORDER BY seq",
         "SELECT * FROM events WHERE false",
-        "SELECT sum(i) AS n, avg(i) AS f, list(i) AS l, {'a': i, 'b': [i]} AS s FROM range(9) t(i) GROUP BY i ORDER BY i",
+        "SELECT sum(i) n, avg(i) f, list(i) l, {'a': i, 'b': [i]} AS s FROM range(9) t(i) GROUP BY i ORDER BY i",
         "SELECT 1::TINYINT a, 2::UBIGINT b, 3::HUGEINT c, 1.25::DECIMAL(9, 3) d, 1.5::FLOAT e, NULL f, true g",
         "SELECT DATE '2026-01-02' a, TIME '01:02:03' b, TIMESTAMP '2026-01-02 03:04:05.678' c, ts d FROM events",
         "SELECT INTERVAL 90 MINUTE a, TIMESTAMP_NS '2026-01-02 03:04:05.123456789' b, uuid() IS NULL c, 'x'::JSON d",
