@@ -244,7 +244,7 @@ async def test_closing_a_stream_before_it_began_leaves_nothing_waiting(house: Lo
     reading.cancel()
     with suppress(asyncio.CancelledError):
         await reading
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4.5
 
 
 async def test_closing_the_house_ends_a_stream_with_an_error_not_a_hang(house: LoopThread) -> None:

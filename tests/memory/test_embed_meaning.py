@@ -35,7 +35,7 @@ def test_entries_get_vectors_within_seconds_of_the_installation_without_a_restar
         assert meaning.embeddings._vectors == {}
         began = time.monotonic()
         meaning.close()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
     loop.close()
 
 

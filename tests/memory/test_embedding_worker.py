@@ -257,7 +257,7 @@ def test_closing_does_not_wait_for_all_that_is_left(room: Room) -> None:
     until(lambda: room.embedder.texts)
     began = time.monotonic()
     room.worker.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert len(room.wholes()) < 2000
 
 

@@ -224,7 +224,7 @@ def test_the_thread_goes_on_after_a_refusal(store: Store, root: Path, monkeypatc
     vectors.close()
 
 
-def test_what_another_process_writes_is_found_within_a_second(store: Store, root: Path) -> None:
+def test_what_another_process_writes_is_found_by_the_next_search(store: Store, root: Path) -> None:
     vectors = opened(store, root)
     assert right(store, vectors)
     with child("write", store, root, count=3) as process:
@@ -233,9 +233,7 @@ def test_what_another_process_writes_is_found_within_a_second(store: Store, root
         process.stdin.write("\n")
         process.stdin.flush()
         assert process.stdout.readline() == "written\n"
-        began = time.monotonic()
         found = vectors.search(clustered(3, seed=10_000)[1], scopes=["shared"], limit=1)
-        assert time.monotonic() - began < 1
     assert seqs(found) == [10_001]
 
 

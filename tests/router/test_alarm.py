@@ -28,8 +28,8 @@ async def wait(alarm: Alarm, limit_s: float, takes_s: float) -> bool:
 async def test_it_ends_a_wait_that_takes_too_long_and_leaves_the_task_as_it_was() -> None:
     with contextlib.closing(Alarm()) as alarm:
         began = time.monotonic()
-        assert await wait(alarm, 0.02, 5)
-        assert 0.02 <= time.monotonic() - began < 1
+        assert await wait(alarm, 0.02, 60)
+        assert 0.02 <= time.monotonic() - began < 20
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0

@@ -189,16 +189,16 @@ async def test_a_cancelled_probe_lets_the_next_caller_probe() -> None:
 
 async def test_a_silent_provider_leaves_time_for_the_next() -> None:
     house = cascade(ScriptedProvider("silent", [5.0]), ScriptedProvider("b", priority=2))
-    answer = await house.chat(ASK, deadline_s=0.06)
+    answer = await house.chat(ASK, deadline_s=3)
     assert (answer.provider, answer.attempts[0].error_class) == ("b", "timeout")
-    assert answer.latency_ms < 60
+    assert answer.latency_ms < 3000
 
 
 async def test_the_deadline_holds_for_all_together() -> None:
-    silent = [ScriptedProvider(name, [5.0], priority=n) for n, name in enumerate("abc")]
-    answer = await cascade(*silent).chat(ASK, deadline_s=0.06)
+    silent = [ScriptedProvider(name, [60.0], priority=n) for n, name in enumerate("abc")]
+    answer = await cascade(*silent).chat(ASK, deadline_s=1)
     assert answer.offline
-    assert answer.latency_ms < 120
+    assert answer.latency_ms < 2900  # not one deadline for each
     assert {a.error_class for a in answer.attempts} <= {"timeout", "deadline_exceeded"}
 
 
@@ -276,23 +276,23 @@ async def test_a_first_token_that_does_not_come_in_time_is_a_timeout() -> None:
 
 
 async def test_a_provider_that_thinks_aloud_is_not_silent() -> None:
-    thinking = ScriptedProvider("a", [Chunk(), 0.05, "wise"], first_token_s=0.02)
+    thinking = ScriptedProvider("a", [Chunk(), 1.5, "wise"], first_token_s=1.0)
     assert done(await parts_of(cascade(thinking))).text == "wise"
 
 
 async def test_a_dripping_stream_does_not_outlive_the_deadline() -> None:
-    drip = ScriptedProvider("drip", [step for _ in range(100) for step in ("x", 0.005)])
-    answer = done(await parts_of(cascade(drip), deadline_s=0.05))
+    drip = ScriptedProvider("drip", [step for _ in range(100) for step in ("x", 0.1)])
+    answer = done(await parts_of(cascade(drip), deadline_s=0.3))
     assert (answer.offline, answer.attempts[0].error_class) == (True, "timeout")
-    assert answer.latency_ms < 100
+    assert answer.latency_ms < 5000
 
 
 async def test_a_slow_reader_is_not_hit_by_the_providers_limits() -> None:
-    house = cascade(ScriptedProvider("a", ["one", "two", "three"], first_token_s=0.01))
+    house = cascade(ScriptedProvider("a", ["one", "two", "three"], first_token_s=1.0))
     async with aclosing(house.stream(ASK)) as stream:
         parts = []
         async for part in stream:
-            await asyncio.sleep(0.015)
+            await asyncio.sleep(0 if parts else 1.1)
             parts.append(part)
     assert done(parts).text == "onetwothree"
 

@@ -18,7 +18,7 @@ from timmy_core.testing import FakeClock, ScriptedProvider
 from .house import ASK, Heard, ask, assert_at_rest, cascade, classes, down, parts_of
 
 CALLERS = 40
-PAUSE_S = 0.1
+PAUSE_S = 0.6
 SLOW_S = 3 * PAUSE_S
 
 both = pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
@@ -179,13 +179,13 @@ async def test_nobody_waits_while_somebody_else_answers() -> None:
 
 @both
 async def test_a_wait_takes_no_more_than_half_of_the_time_that_is_left(streamed: bool) -> None:
-    only = ScriptedProvider("only", *[down(ErrorClass.REFUSED)] * 2, [5.0])
+    only = ScriptedProvider("only", *[down(ErrorClass.REFUSED)] * 2, [60.0])
     house = await opened(only)
     probing = asyncio.create_task(house.chat(ASK))
     await asyncio.sleep(0.01)
     began = time.monotonic()
-    answer = await ask(house, streamed=streamed, deadline_s=0.2)
-    assert 0.09 < time.monotonic() - began < 0.19
+    answer = await ask(house, streamed=streamed, deadline_s=3)
+    assert 1.4 < time.monotonic() - began < 2.9
     assert classes(answer) == [("only", "skipped", "circuit_open")]
     probing.cancel()
     await asyncio.gather(probing, return_exceptions=True)

@@ -157,9 +157,9 @@ async def test_a_short_rate_limit_is_waited_out() -> None:
 
 async def test_no_retry_outlives_the_deadline() -> None:
     provider = ScriptedProvider("a", down())
-    answer = await cascade(provider, limits=Limits(backoff_s=5)).chat(ASK, deadline_s=0.5)
+    answer = await cascade(provider, limits=Limits(backoff_s=50)).chat(ASK, deadline_s=5)
     assert (answer.offline, len(provider.requests)) == (True, 1)
-    assert answer.latency_ms < 400
+    assert answer.latency_ms < 4000
 
 
 async def test_a_caller_who_leaves_during_the_pause_leaves_nothing_behind() -> None:

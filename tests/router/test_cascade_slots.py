@@ -52,13 +52,13 @@ async def test_those_who_wait_are_served_in_the_order_in_which_they_came() -> No
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_with_a_fallback_that_is_ready_nobody_waits_for_what_may_take_long(streamed: bool) -> None:
-    house = cascade(ScriptedProvider("a", [0.6, "late"]), ScriptedProvider("b", priority=2), limits=LIMITS)
+    house = cascade(ScriptedProvider("a", [2.0, "late"]), ScriptedProvider("b", priority=2), limits=LIMITS)
     first = asyncio.create_task(ask(house, streamed=streamed))
     await asyncio.sleep(0.01)
     began = time.monotonic()
     answer = await ask(house, streamed=streamed)
     assert classes(answer) == [("a", "skipped", "concurrency_full"), ("b", "completed", None)]
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 1.9
     assert (await first).provider == "a"
     assert_at_rest(house)
 
@@ -86,7 +86,7 @@ async def test_a_full_line_goes_on_to_the_fallback_and_without_one_says_so() -> 
 
 
 async def test_who_was_passed_over_as_busy_is_waited_for_when_the_fallback_fails() -> None:
-    busy = ScriptedProvider("a", [0.3, "slow"], "then")
+    busy = ScriptedProvider("a", [1.5, "slow"], "then")
     house = cascade(busy, ScriptedProvider("b", down(ErrorClass.REFUSED), priority=2), limits=LIMITS)
     first = asyncio.create_task(house.chat(ASK))
     await asyncio.sleep(0.01)
@@ -96,12 +96,12 @@ async def test_who_was_passed_over_as_busy_is_waited_for_when_the_fallback_fails
 
 
 async def test_the_wait_ends_with_the_deadline() -> None:
-    house = cascade(ScriptedProvider("a", [5.0]), limits=LIMITS)
+    house = cascade(ScriptedProvider("a", [60.0]), limits=LIMITS)
     first = asyncio.create_task(house.chat(ASK))
     await asyncio.sleep(0.01)
     answer = await house.chat(ASK, deadline_s=0.03)
     assert classes(answer) == [("a", "skipped", "concurrency_full")]
-    assert answer.latency_ms < 200
+    assert answer.latency_ms < 20_000
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     assert_at_rest(house)

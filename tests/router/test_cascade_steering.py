@@ -87,10 +87,10 @@ async def test_a_request_that_comes_to_a_replaced_provider_finds_the_new_one() -
 
 
 async def test_new_limits_hold_at_once() -> None:
-    house = cascade(ScriptedProvider("a", [5.0]))
+    house = cascade(ScriptedProvider("a", [60.0]))
     house.replace(house.providers, Limits(deadline_s=0.02, max_concurrency=7))
     answer = await house.chat(ASK)
-    assert (answer.offline, answer.latency_ms < 1000) == (True, True)
+    assert (answer.offline, answer.latency_ms < 20_000) == (True, True)
     assert house._seats.find("a").slots.capacity == 7
 
 

@@ -67,8 +67,8 @@ def test_a_signal_ends_it_soon_and_cleanly_with_a_page_and_a_feed_open(
         page_socket.recv(10)
         began_s = time.monotonic()
         other_process.send_signal(number)
-        out, err = other_process.communicate(timeout=10)
-    assert time.monotonic() - began_s < 4
+        out, err = other_process.communicate(timeout=20)
+    assert time.monotonic() - began_s < 10
     assert (out.strip(), err, other_process.returncode) == (f"ended by {int(number)}", "", 0)
 
 

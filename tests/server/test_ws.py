@@ -93,7 +93,7 @@ async def test_an_event_arrives_whole_and_soon(start: Start, timmy: Any) -> None
         began_s = time.monotonic()
         event = await asyncio.to_thread(timmy.events.append, "task.created", source="test", task_id="t", data={"ä": 1})
         message = await receive(connection)
-        assert time.monotonic() - began_s < 1
+        assert time.monotonic() - began_s < 5
         assert message["events"] == [event.as_dict()]
 
 

