@@ -24,7 +24,7 @@ BOUND_S = 60.0
 
 
 def made(home: Path, model: ScriptedProvider, **memory: str) -> Timmy:
-    swarm = SwarmSettings(bidding_s=0.3)
+    swarm = SwarmSettings(bidding_s=1.2)
     settings = Settings(home=home, providers=(), swarm=swarm, memory=MemorySettings(embedder="none", **memory))  # type: ignore[arg-type]
     return Timmy(settings, providers=[model])
 
