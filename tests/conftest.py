@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 # Before anything asks how wide a terminal is: what is printed into a pipe or a test must not be folded.
 os.environ["COLUMNS"] = "240"
+# A shell that runs the tests behind its back lets them, and all that they start, ignore Ctrl-C, which some tests send.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from timmy_core.events.log import EventLog
 from timmy_core.store.engine import Store
