@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.served import Served
 from timmy_core import open_timmy
 from timmy_core.testing import Turn, WireServer
 
@@ -84,6 +86,21 @@ def test_tail_follows_another_process_until_ctrl_c(home: Path) -> None:
             assert json.loads(tail.stdout.readline())["type"] == "task.started"
             tail.send_signal(signal.SIGINT)
     assert tail.returncode == 0
+
+
+def test_a_served_home_ends_before_the_interpreter_is_taken_apart(home: Path, tmp_path: Path) -> None:
+    late = "lambda _, write=os.write: write(1, b'taken apart')"
+    code = (
+        "import os, sys\n"
+        f"sys.modules['late'] = type('Late', (), {{'__del__': {late}}})()\n"
+        "from timmy_core.cli import main\n"
+        "main()\n"
+    )
+    served = Served(home, tmp_path / "logs", command=[sys.executable, "-c", code])
+    served.start()
+    served.stop()
+    assert "Ctrl-C stops it" in served.printed()
+    assert "taken apart" not in served.printed()
 
 
 def test_the_type_list_names_every_declared_type() -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from timmy_core.cli.up import serve_home
+from timmy_core.cli.up import leave, serve_home
 
 
 def demo(
@@ -36,6 +36,7 @@ def demo(
             f"what waits under Upgrades is decided as {PERSON}, with the PIN {PIN}",
         ]
         serve_home(root, host="127.0.0.1", port=port, password=None, no_open=no_open, notes=notes)
+    leave()
 
 
 @contextlib.contextmanager

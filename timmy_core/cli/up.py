@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import SecretStr
@@ -32,6 +34,7 @@ def up(
     first = write_template(root)
     notes = [f"wrote {root / 'timmy.toml'}: name your providers there"] if first else []
     serve_home(root, host=host, port=port, password=password, no_open=no_open, notes=notes)
+    leave()
 
 
 def serve_home(
@@ -66,3 +69,14 @@ def serve_home(
             )
         finally:
             timmy.shutdown()
+
+
+def leave() -> NoReturn:
+    """End this process, all of whose work was closed, without taking the interpreter apart.
+
+    Threads of libraries may still run, and one that meets an interpreter that is half gone aborts the process.
+    """
+    atexit._run_exitfuncs()  # noqa: SLF001 - what the interpreter itself calls, and the only door to it
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
